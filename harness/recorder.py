@@ -1,0 +1,176 @@
+"""The recorder: gathers what every witness tells into one timeline, in memory and on disk.
+
+It has no thread: events are taken in whenever the engine waits for something, and agents keep what
+has not been taken.  Every line is appended to `timeline.jsonl` as it comes, so a run that is killed
+leaves what was known; `close` puts the file in order of time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from harness.errors import TestbedError, WaitExpired
+from harness.nodes.process import Process
+from harness.timeline import Event, Timeline, parse_event
+
+_READ_BYTES = 1 << 18
+
+
+class Recorder:
+    """Owns the timeline of one run while it is being made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.timeline = Timeline()
+        self.listeners: list[Callable[[Event], None]] = []
+        self.on_exit: Callable[[str, int], None] | None = None
+        self._file: IO[bytes] = path.open("ab", buffering=0)
+        self._epoll = select.epoll()
+        self._agents: dict[int, Process] = {}
+        self._partial: dict[int, bytes] = {}
+        self._ready: set[int] = set()
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def emit(self, kind: str, t_ns: int | None = None, **fields: object) -> Event:
+        """Record an event of the engine's own, by default of this moment."""
+        event = Event(time.monotonic_ns() if t_ns is None else t_ns, kind, dict(fields))
+        self._write(event.to_json().encode() + b"\n")
+        self._add(event)
+        return event
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise TestbedError(f"cannot write {self.path}: {error.strerror}") from None
+
+    def _add(self, event: Event) -> None:
+        self.timeline.add(event)
+        for listener in self.listeners:
+            listener(event)
+
+    # -- agents --------------------------------------------------------------------------------
+
+    def attach(self, agent: Process) -> None:
+        """Take events from an agent from now on."""
+        self._agents[agent.events] = agent
+        self._partial[agent.events] = b""
+        self._epoll.register(agent.events, select.EPOLLIN)
+
+    def wait_ready(self, agent: Process, timeout_s: float = 20.0) -> None:
+        """Wait until an agent has said that it serves."""
+        fd = agent.events
+        self.wait(lambda: fd in self._ready or fd not in self._agents, timeout_s, f"{agent.node}/{agent.name} ready")
+        if fd not in self._ready:
+            raise TestbedError(f"{agent.node}/{agent.name} ended at its start: {_tail(agent.log)}")
+
+    def detach(self, agent: Process) -> None:
+        """Take in what is left of an agent's events and forget it."""
+        if agent.events in self._agents:
+            self._drain(agent.events)
+        if agent.events in self._agents:
+            self._forget(agent.events)
+
+    def _forget(self, fd: int) -> None:
+        self._epoll.unregister(fd)
+        self._ready.discard(fd)
+        agent = self._agents.pop(fd)
+        del self._partial[fd]
+        agent.close()
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    def pump(self, timeout_s: float) -> None:
+        """Take in what has come, waiting at most so long for something to come."""
+        for fd, _ in self._epoll.poll(timeout_s):
+            self._drain(fd)
+
+    def wait(
+        self,
+        until: Callable[[], bool],
+        timeout_s: float,
+        awaited: str,
+        last_seen: Callable[[], str] = lambda: "nothing of it",
+    ) -> None:
+        """Take in events until `until()` holds. Raises WaitExpired, which tells what was seen last."""
+        deadline = time.monotonic() + timeout_s
+        self.pump(0)
+        while not until():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise WaitExpired(awaited, timeout_s, last_seen())
+            self.pump(left)
+
+    def pass_time(self, until_ns: int) -> None:
+        """Take in events until a moment of the monotonic clock."""
+        while (left := until_ns - time.monotonic_ns()) > 0:
+            self.pump(left / 1e9)
+
+    def _drain(self, fd: int) -> None:
+        closed = False
+        chunks = [self._partial[fd]]
+        while True:
+            try:
+                data = os.read(fd, _READ_BYTES)
+            except BlockingIOError:
+                break
+            if not data:
+                closed = True
+                break
+            chunks.append(data)
+            if len(data) < _READ_BYTES:
+                break
+        *lines, rest = b"".join(chunks).split(b"\n")
+        self._partial[fd] = rest
+        kept = bytearray()
+        events: list[Event] = []
+        for line in lines:
+            if line.startswith(b'{"_'):
+                self._private(fd, line)
+                continue
+            try:
+                events.append(parse_event(line))
+            except ValueError as error:
+                agent = self._agents[fd]
+                raise TestbedError(f"{agent.node}/{agent.name} told nonsense ({error}): {line[:200]!r}") from None
+            kept += line + b"\n"
+        if kept:
+            self._write(bytes(kept))
+        for event in events:
+            if event.kind == "service" and event.state == "ready":
+                self._ready.add(fd)
+            self._add(event)
+        if closed:
+            self._forget(fd)
+
+    def _private(self, fd: int, line: bytes) -> None:
+        """A line between an agent and the engine, which is no event."""
+        record = json.loads(line)
+        if "_ready" in record:
+            self._ready.add(fd)
+        elif "_exited" in record and self.on_exit:
+            self.on_exit(record["_exited"], record["t"])
+
+    def close(self) -> None:
+        """Take in what is left and put the file in order of time."""
+        for fd in list(self._agents):
+            self._drain(fd)
+        for fd in list(self._agents):
+            self._forget(fd)
+        self._epoll.close()
+        self._file.close()
+        self.timeline.save(self.path)
+
+
+def _tail(log: Path, size: int = 600) -> str:
+    try:
+        return log.read_bytes()[-size:].decode(errors="replace").strip() or "it said nothing"
+    except OSError:
+        return "it left no log"

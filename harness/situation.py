@@ -1,0 +1,73 @@
+"""What is the case right now, kept up to date from the events as they arrive.
+
+For waits, targets and the live view only: verdicts are made from the whole timeline afterwards.
+"""
+
+from __future__ import annotations
+
+from harness.timeline import Event
+
+
+class Situation:
+    """The present owners, addresses and clients' fortunes of a running testbed."""
+
+    def __init__(self) -> None:
+        self.owner_of: dict[int, str] = {}
+        """Who announced each VRID last."""
+        self.owner_since: dict[int, int] = {}
+        self.last_advert: dict[int, Event] = {}
+        self.adverts = 0
+        self.streak: dict[str, int] = {}
+        """How many new connections each client has got answered in a row, in the order of their due times."""
+        self.answered: dict[str, int] = {}
+        self.lost: dict[str, int] = {}
+        self._last_loss_due: dict[str, int] = {}
+
+    def take(self, event: Event) -> None:
+        """Take an event into account."""
+        if event.kind == "vrrp":
+            self._advert(event)
+        elif event.kind == "probe" and event.stream == "new":
+            self._probe(event)
+
+    def _advert(self, event: Event) -> None:
+        self.adverts += 1
+        if event.priority == 0 or event.get("bad"):
+            return
+        vrid = event.vrid
+        if self.owner_of.get(vrid) != event.node:
+            self.owner_of[vrid] = event.node
+            self.owner_since[vrid] = event.t
+        self.last_advert[vrid] = event
+
+    def _probe(self, event: Event) -> None:
+        client = event.client
+        if event.result == "ok":
+            self.answered[client] = self.answered.get(client, 0) + 1
+            # A loss is known only when its time ran out, so later attempts may have been counted already.
+            if event.t > self._last_loss_due.get(client, 0):
+                self.streak[client] = self.streak.get(client, 0) + 1
+            return
+        self.lost[client] = self.lost.get(client, 0) + 1
+        self.streak[client] = 0
+        self._last_loss_due[client] = max(event.t, self._last_loss_due.get(client, 0))
+
+    def forget_streaks(self) -> None:
+        """Count every client's successes from now."""
+        for client in self.streak:
+            self.streak[client] = 0
+
+    @property
+    def owner(self) -> str | None:
+        """Who announces the VIP that was announced last, or None before the first advertisement."""
+        newest = max(self.last_advert.values(), key=lambda advert: advert.t, default=None)
+        return None if newest is None else str(newest.node)
+
+    def summary(self) -> str:
+        """One line for a person who waits."""
+        owners = ", ".join(f"VRID {vrid}: {node}" for vrid, node in sorted(self.owner_of.items())) or "no owner"
+        clients = ", ".join(
+            f"{client} {self.answered.get(client, 0)} answered, {self.lost.get(client, 0)} lost"
+            for client in sorted({*self.answered, *self.lost})
+        )
+        return f"{owners}; {clients or 'no probe has ended yet'}"

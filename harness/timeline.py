@@ -1,0 +1,164 @@
+"""The timeline: everything that happened in a run, on one clock, as plain data.
+
+Witnesses write events, judges read them; nothing right of the timeline needs a node.  All times
+are CLOCK_MONOTONIC in nanoseconds.  On disk a timeline is JSON Lines: one object an event, with
+`t` (ns), `kind`, and the fields of that kind as listed in docs/timeline.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+
+FORMAT = 1
+
+# The fields that an event of each kind always has, beside `t` and `kind`.
+KINDS: dict[str, tuple[str, ...]] = {
+    "run": ("format", "version", "architecture", "options", "seed", "world", "nodes", "segments", "vips"),
+    "config": ("node", "service", "path", "text"),
+    "phase": ("name",),
+    "service": ("node", "service", "state"),
+    "node": ("node", "state"),
+    "fault": ("id", "fault", "target", "state"),
+    "address": ("node", "interface", "address", "change"),
+    "link": ("node", "interface", "up"),
+    "vrrp": ("segment", "node", "src", "dst", "vrid", "version", "priority", "interval_cs", "addresses"),
+    "arp": ("segment", "node", "op", "sender_mac", "sender_ip", "target_ip", "gratuitous"),
+    "probe": ("client", "stream", "seq", "target", "end", "result", "member"),
+    "access": ("node", "peer", "path", "status"),
+    "lag": ("source", "lag_ns"),
+    "clock": ("offset_ns",),
+    "note": ("text",),
+}
+
+
+class Event:
+    """One thing that happened: `t` (ns, monotonic), `kind`, and the kind's fields as attributes."""
+
+    __slots__ = ("data", "kind", "t")
+
+    def __init__(self, t: int, kind: str, data: dict[str, Any]) -> None:
+        self.t, self.kind, self.data = t, kind, data
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.data[name]
+        except KeyError:
+            raise AttributeError(f"a {self.kind!r} event has no field {name!r}") from None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An optional field, or `default`."""
+        return self.data.get(name, default)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{k}={v!r}" for k, v in self.data.items() if k != "text")
+        return f"<{self.t / 1e9:.6f} {self.kind} {fields}>"
+
+    def to_json(self) -> str:
+        """The event as one line of JSON, without the line's end."""
+        return json.dumps({"t": self.t, "kind": self.kind, **self.data}, separators=(",", ":"))
+
+
+def parse_event(line: str | bytes) -> Event:
+    """Read one line of a timeline; raises ValueError if it is not an event."""
+    record = json.loads(line)
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    t, kind = record.pop("t", None), record.pop("kind", None)
+    if not isinstance(t, int) or kind not in KINDS:
+        raise ValueError(f"no integer `t`, or unknown kind {kind!r}")
+    missing = [name for name in KINDS[kind] if name not in record]
+    if missing:
+        raise ValueError(f"a {kind!r} event without {', '.join(missing)}")
+    return Event(t, kind, record)
+
+
+class Timeline:
+    """Events in order of time, with the questions that judges ask of them."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._events: list[Event] = sorted(events, key=lambda event: event.t)
+        self._sorted = True
+
+    def add(self, event: Event) -> None:
+        """Record an event; events may arrive out of order of time."""
+        if self._events and event.t < self._events[-1].t:
+            self._sorted = False
+        self._events.append(event)
+
+    def __iter__(self) -> Iterator[Event]:
+        if not self._sorted:
+            self._events.sort(key=lambda event: event.t)
+            self._sorted = True
+        return iter(self._events)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def of(self, *kinds: str, since: int | None = None, until: int | None = None, **fields: Any) -> list[Event]:
+        """Events of these kinds with these field values, from `since` to `until` (ns, both included)."""
+        found = []
+        for event in self:
+            if since is not None and event.t < since:
+                continue
+            if until is not None and event.t > until:
+                break
+            if event.kind in kinds and all(event.data.get(k) == v for k, v in fields.items()):
+                found.append(event)
+        return found
+
+    def first(self, *kinds: str, **criteria: Any) -> Event | None:
+        """The first event that `of` would give, or None."""
+        return next(iter(self.of(*kinds, **criteria)), None)
+
+    def last(self, *kinds: str, **criteria: Any) -> Event | None:
+        """The last event that `of` would give, or None."""
+        found = self.of(*kinds, **criteria)
+        return found[-1] if found else None
+
+    @property
+    def run(self) -> Event:
+        """The event that describes the testbed; raises UsageError where there is none."""
+        event = self.first("run")
+        if event is None:
+            raise UsageError("this timeline has no 'run' event: it was cut before the testbed was described")
+        return event
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The times of the first and the last event (ns)."""
+        events = list(self)
+        return (events[0].t, events[-1].t) if events else (0, 0)
+
+    def save(self, path: Path) -> None:
+        """Write the timeline in order of time, in one step: readers see the old file or the new."""
+        part = path.with_name(path.name + ".part")
+        with part.open("w", encoding="utf-8") as out:
+            out.writelines(event.to_json() + "\n" for event in self)
+        os.replace(part, path)
+
+    @classmethod
+    def load(cls, path: Path, on_bad_line: Callable[[int, str], None] | None = None) -> Timeline:
+        """Read a saved timeline.
+
+        A broken line raises UsageError naming file and line, or is passed to `on_bad_line` (number,
+        reason) and left out.
+        """
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            raise UsageError(f"cannot read the timeline {path}: {error.strerror}") from None
+        events = []
+        for number, line in enumerate(lines, 1):
+            try:
+                events.append(parse_event(line))
+            except ValueError as error:
+                if on_bad_line is None:
+                    raise UsageError(f"{path}:{number}: not a timeline event: {error}") from None
+                on_bad_line(number, str(error))
+        return cls(events)
