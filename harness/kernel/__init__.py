@@ -1,0 +1,1 @@
+"""Thin, typed doors to the Linux system calls that Python 3.10 does not offer."""
