@@ -1,0 +1,1 @@
+"""Segments, links and addresses, made by netlink inside the bubble's own network namespaces."""

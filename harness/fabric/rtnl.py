@@ -1,0 +1,165 @@
+"""The requests of rtnetlink(7) that a fabric is made of: bridges, veth pairs, addresses, routes."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+
+from harness.fabric.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Request, attribute, attributes
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+
+RTMGRP_LINK, RTMGRP_NEIGH, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x1, 0x4, 0x10, 0x100
+
+IFF_UP, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x40, 0x10000
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
+IFLA_IFALIAS, IFLA_NET_NS_FD, IFLA_AF_SPEC, IFLA_PROTINFO, IFLA_CARRIER = 20, 28, 26, 12, 33
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_IFLA_BRPORT_STATE, _IFLA_BRPORT_LEARNING = 1, 8
+_IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE, _IFLA_BR_MCAST_SNOOPING = 1, 5, 23
+_NESTED = 0x8000
+
+BR_DISABLED, BR_LISTENING, BR_LEARNING, BR_FORWARDING, BR_BLOCKING = range(5)
+
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+_IFA_F_NODAD = 0x02
+
+_INFO = struct.Struct("=BxHiII")
+_ADDRESS = struct.Struct("=BBBBI")
+_ROUTE = struct.Struct("=BBBBBBBBI")
+
+Address = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+
+
+def mac_bytes(mac: str) -> bytes:
+    """`02:00:00:00:00:01` as six bytes."""
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _info(index: int = 0, up: bool | None = None, family: int = 0) -> bytes:
+    flags, change = (0, 0) if up is None else (IFF_UP if up else 0, IFF_UP)
+    return _INFO.pack(family, 0, index, flags, change)
+
+
+def bridge(name: str, index: int, mtu: int) -> Request:
+    """Create a bridge that forwards at once: no spanning tree, no delay, no multicast snooping."""
+    data = (
+        attribute(_IFLA_BR_FORWARD_DELAY, 0)
+        + attribute(_IFLA_BR_STP_STATE, 0)
+        + attribute(_IFLA_BR_MCAST_SNOOPING, b"\0")
+    )
+    info = attribute(_IFLA_INFO_KIND, "bridge") + attribute(_IFLA_INFO_DATA | _NESTED, data)
+    body = _info(index, up=True) + attribute(IFLA_IFNAME, name) + attribute(IFLA_MTU, mtu)
+    return Request(
+        RTM_NEWLINK,
+        NLM_F_CREATE | NLM_F_EXCL,
+        body + attribute(IFLA_LINKINFO | _NESTED, info),
+        f"create segment {name}",
+    )
+
+
+def veth_port(
+    name: str, index: int, master: int, mtu: int, alias: str, peer: str, peer_index: int, peer_ns: int, peer_mac: str
+) -> Request:
+    """Create a veth pair: one end a port of a bridge here, up, the other `peer` in `peer_ns`, down.
+
+    (A veth cannot come up before its pair is complete, so the far end is for its owner to raise.)
+
+    The two ends get different interface indexes: with equal ones the first packet can wait for
+    most of a second for the kernel's link watch.
+    """
+    peer_body = (
+        _info(peer_index)
+        + attribute(IFLA_IFNAME, peer)
+        + attribute(IFLA_MTU, mtu)
+        + attribute(IFLA_ADDRESS, mac_bytes(peer_mac))
+        + attribute(IFLA_NET_NS_FD, peer_ns)
+    )
+    info = attribute(_IFLA_INFO_KIND, "veth") + attribute(
+        _IFLA_INFO_DATA | _NESTED, attribute(_VETH_INFO_PEER | _NESTED, peer_body)
+    )
+    body = (
+        _info(index, up=True)
+        + attribute(IFLA_IFNAME, name)
+        + attribute(IFLA_MTU, mtu)
+        + attribute(IFLA_MASTER, master)
+        + attribute(IFLA_IFALIAS, alias)
+    )
+    return Request(
+        RTM_NEWLINK,
+        NLM_F_CREATE | NLM_F_EXCL,
+        body + attribute(IFLA_LINKINFO | _NESTED, info),
+        f"connect {alias}",
+    )
+
+
+def set_link(index: int, what: str, up: bool | None = None, mtu: int | None = None) -> Request:
+    """Change a link's administrative state or MTU."""
+    body = _info(index, up=up)
+    if mtu is not None:
+        body += attribute(IFLA_MTU, mtu)
+    return Request(RTM_NEWLINK, 0, body, what)
+
+
+def delete_link(index: int, what: str) -> Request:
+    """Remove a link; a veth takes its peer with it."""
+    return Request(RTM_DELLINK, 0, _info(index), what)
+
+
+def port_state(index: int, state: int, what: str) -> Request:
+    """Set a bridge port's spanning-tree state: anything but forwarding is silent, and carrier stays."""
+    protocol = attribute(IFLA_PROTINFO | _NESTED, attribute(_IFLA_BRPORT_STATE, bytes([state])))
+    return Request(RTM_SETLINK, 0, _info(index, family=socket.AF_BRIDGE) + protocol, what)
+
+
+def add_address(index: int, address: Address, what: str) -> Request:
+    """Add an address; duplicate address detection is off, or IPv6 would wait a second."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    body = _ADDRESS.pack(family, address.network.prefixlen, _IFA_F_NODAD, 0, index)
+    body += attribute(IFA_LOCAL, address.ip.packed) + attribute(IFA_ADDRESS, address.ip.packed)
+    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body, what)
+
+
+def delete_address(index: int, address: Address, what: str) -> Request:
+    """Remove an address."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    body = _ADDRESS.pack(family, address.network.prefixlen, 0, 0, index)
+    body += attribute(IFA_LOCAL, address.ip.packed) + attribute(IFA_ADDRESS, address.ip.packed)
+    return Request(RTM_DELADDR, 0, body, what)
+
+
+def add_route(
+    destination: ipaddress.IPv4Network | ipaddress.IPv6Network,
+    gateway: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    what: str,
+) -> Request:
+    """Add a route by way of a gateway to the main table."""
+    family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
+    main_table, static, universe, unicast = 254, 4, 0, 1
+    body = _ROUTE.pack(family, destination.prefixlen, 0, 0, main_table, static, universe, unicast, 0)
+    if destination.prefixlen:
+        body += attribute(1, destination.network_address.packed)
+    body += attribute(5, gateway.packed)
+    return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, what)
+
+
+def parse_link(body: bytes) -> tuple[int, str, int]:
+    """A link message as (index, name, flags)."""
+    _, _, index, flags, _ = _INFO.unpack_from(body)
+    name = ""
+    for kind, value in attributes(body[16:]):
+        if kind == IFLA_IFNAME:
+            name = value.rstrip(b"\0").decode()
+    return index, name, flags
+
+
+def parse_address(body: bytes) -> tuple[int, str]:
+    """An address message as (interface index, CIDR)."""
+    family, prefix, _, _, index = _ADDRESS.unpack_from(body)
+    found = dict(attributes(body[8:]))
+    raw = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS) or b""
+    return index, f"{socket.inet_ntop(family, raw)}/{prefix}"

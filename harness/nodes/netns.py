@@ -1,0 +1,406 @@
+"""A node made of namespaces: its own network, mounts, processes, host name and IPC, on an image.
+
+The root is an overlay: the image below (shared, read only), a writable layer of the node's own on
+the bubble's tmpfs above.  Process 1 is a tiny init of the image that reaps and does nothing else;
+killing it makes the kernel end everything in the node.  The host's kernel is shared, so a kernel
+crash cannot be had here (that takes a node with a kernel of its own).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from harness.errors import CommandFailed, TestbedError, WaitExpired
+from harness.kernel import namespaces
+from harness.kernel import syscalls as sc
+from harness.nodes.base import Completed
+from harness.nodes.process import Process
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENVIRONMENT = {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
+# The new proc must be mounted by a process of the new PID namespace, so init's shell does that.
+_INIT = "mount -t proc -o nosuid,nodev,noexec proc /proc && echo up >&3 && exec catatonit -P 3>&-"
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_ROOT = str(Path(__file__).resolve().parents[2])
+_READY_S = 20.0
+_PIPE_BYTES = 1 << 20
+
+
+class NetnsNode:
+    """A host whose kernel is the engine's own. See `harness.nodes.base.Node` for the verbs."""
+
+    def __init__(self, name: str, rootfs: Path, disk: Path, log_dir: Path) -> None:
+        self.name, self.log_dir = name, log_dir
+        self._rootfs, self._disk = rootfs, disk
+        self._init_pid = 0
+        self._init = -1
+        self.netns = -1
+        self.frozen = False
+        self._started: list[Process] = []
+
+    def __repr__(self) -> str:
+        return f"<node {self.name}, {'up' if self.alive else 'down'}>"
+
+    @property
+    def alive(self) -> bool:
+        """Whether the node is booted and has not crashed."""
+        return self._init >= 0
+
+    @property
+    def init_pid(self) -> int:
+        """Process 1 of the node, as numbered in the bubble; 0 while the node is down."""
+        return self._init_pid
+
+    # -- power ---------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Power on: a fresh kernel state, the disk as it was left, nothing running."""
+        self.boot_async().result()
+
+    def boot_async(self) -> Future[None]:
+        """Start to power on; the result comes when init runs."""
+        if self.alive:
+            raise TestbedError(f"node {self.name} is booted already")
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        return namespaces.submit_fresh(namespaces.NODE, self._boot)
+
+    def _boot(self) -> None:
+        self.netns = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        sc.sethostname(self.name)
+        self._mount_root()
+        ready, ready_write = os.pipe()
+        try:
+            self._init_pid = os.posix_spawn(
+                "/bin/sh",
+                ["sh", "-c", _INIT],
+                _ENVIRONMENT,
+                file_actions=[(os.POSIX_SPAWN_DUP2, ready_write, 3), *_quiet_streams()],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=_default_signals(),
+            )
+            self._init = sc.pidfd_open(self._init_pid)
+            os.close(ready_write)
+            ready_write = -1
+            if not select.select([ready], [], [], _READY_S)[0] or not os.read(ready, 3):
+                raise TestbedError(f"node {self.name} did not boot: its init could not mount /proc")
+        finally:
+            os.close(ready)
+            if ready_write >= 0:
+                os.close(ready_write)
+        Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 0")
+
+    def _mount_root(self) -> None:
+        """Mount the overlay and make it this thread's root (pivot_root(2)); the bubble's mounts go."""
+        sc.mount("none", "/", "", sc.MS_REC | sc.MS_PRIVATE)
+        upper, work, merged = (self._disk / part for part in ("upper", "work", "root"))
+        for folder in (upper, work, merged):
+            folder.mkdir(parents=True, exist_ok=True)
+        options = f"lowerdir={self._rootfs},upperdir={upper},workdir={work}"
+        root = str(merged)
+        try:
+            sc.mount("overlay", root, "overlay", sc.MS_NOSUID, options + ",userxattr")
+        except OSError:
+            sc.mount("overlay", root, "overlay", sc.MS_NOSUID, options)
+        sc.mount("dev", f"{root}/dev", "tmpfs", sc.MS_NOSUID | sc.MS_NOEXEC, "mode=0755,size=64k")
+        for device in _DEVICES:
+            Path(root, "dev", device).touch()
+            sc.mount(f"/dev/{device}", f"{root}/dev/{device}", "", sc.MS_BIND)
+        os.symlink("/proc/self/fd", f"{root}/dev/fd")
+        os.mkdir(f"{root}/dev/shm", 0o1777)
+        sc.mount("run", f"{root}/run", "tmpfs", sc.MS_NOSUID | sc.MS_NODEV, "mode=0755")
+        sc.mount("sysfs", f"{root}/sys", "sysfs", sc.MS_RDONLY | sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC)
+        os.chdir(root)
+        # proc of the bubble stays readable until init mounts the node's own over it.
+        sc.mount("/proc", f"{root}/proc", "", sc.MS_BIND | sc.MS_REC)
+        sc.pivot_root(".", ".")
+        sc.umount(".", sc.MNT_DETACH)
+        os.chdir("/")
+
+    def crash(self) -> None:
+        """Power off without a word. The fabric must have silenced the node's links before."""
+        if not self.alive:
+            return
+        self.release()
+        self.reap()
+
+    def release(self) -> None:
+        """Tear-down, first half: kill everything in the node, wait for nothing."""
+        if self.alive:
+            sc.pidfd_send_signal(self._init, signal.SIGKILL)
+
+    def reap(self) -> None:
+        """Tear-down, second half: wait until nothing of the node is left.
+
+        An init ends only once every process of its PID namespace has been reaped, and those that the
+        engine started are the engine's to reap (pid_namespaces(7)).
+        """
+        if self.alive:
+            for process in self._started:
+                process.reap(wait=True)
+            self._started.clear()
+            os.waitpid(self._init_pid, 0)
+            self._release()
+
+    def _release(self) -> None:
+        for fd in (self._init, self.netns):
+            os.close(fd)
+        self._init = self.netns = -1
+        self._init_pid = 0
+        self.frozen = False
+
+    def freeze(self) -> None:
+        """SIGSTOP to every process of the node but init, in one stroke (kill(2) with pid -1)."""
+        self.run(["/bin/sh", "-c", "kill -STOP -1"])
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """SIGCONT to every process of the node."""
+        self.run(["/bin/sh", "-c", "kill -CONT -1"])
+        self.frozen = False
+
+    # -- processes -----------------------------------------------------------------------------
+
+    def status(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
+        """Run a command to its end and report how it went, good or bad."""
+        return self._inside(lambda: _run_here(self.name, argv, timeout_s, stdin))
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> str:
+        """Run a command that must succeed; its standard output. Raises CommandFailed."""
+        done = self.status(argv, timeout_s=timeout_s, stdin=stdin)
+        if not done.ok:
+            raise CommandFailed(self.name, list(argv), done.status, done.stderr or done.stdout)
+        return done.stdout
+
+    def spawn(
+        self, name: str, argv: Sequence[str], *, output: Path | None = None, notify: bool = False
+    ) -> Process:
+        """Start a long-running, supervised process from the node's own root; it writes to its log.
+
+        `output` takes its standard output instead.  With `notify` the process is told to report its
+        readiness as to systemd (sd_notify(3)), and `Process.notify` is where it does.
+        """
+        log = self.log_dir / f"{name}.log"
+        errors = _open_log(log)
+        out = _open_log(output) if output else errors
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, out, 1),
+            (os.POSIX_SPAWN_DUP2, errors, 2),
+        ]
+        environment, listener = _ENVIRONMENT, None
+        if notify:
+            path = f"/run/notify-{name}.sock"
+            listener = self._inside(lambda: _notify_socket(path))
+            environment = {**_ENVIRONMENT, "NOTIFY_SOCKET": path}
+        try:
+            pid = self._inside(lambda: _spawn_here(self.name, argv, environment, actions))
+        finally:
+            for fd in {out, errors}:
+                os.close(fd)
+        return self._keep(Process(self.name, name, pid, log, notify=listener))
+
+    def spawn_agent(self, name: str, module: str, config: object, *, only_network: bool = False) -> Process:
+        """Start a process of ours (`module`.main) in the node's network, with the engine's files.
+
+        With `only_network` it keeps the engine's view of processes too, and outlives the node.
+        """
+        log = self.log_dir / f"{name}.log"
+        start = f"import sys; sys.path.insert(0, {_ROOT!r}); from {module} import main; main()"
+        argv = [sys.executable, "-I", "-S", "-c", start, json.dumps(config)]
+        commands, commands_write = os.pipe()
+        events, events_write = os.pipe()
+        output = _open_log(log)
+        _grow_pipe(events)
+        actions = [
+            (os.POSIX_SPAWN_DUP2, commands, 0),
+            (os.POSIX_SPAWN_DUP2, events_write, 1),
+            (os.POSIX_SPAWN_DUP2, output, 2),
+        ]
+        environment = {**_ENVIRONMENT, "PYTHONHASHSEED": "0"}
+        try:
+            pid = namespaces.inside(
+                self.netns if only_network else self._booted(),
+                sc.CLONE_NEWNET if only_network else namespaces.NODE_WITHOUT_ROOT,
+                lambda: _spawn_here(self.name, argv, environment, actions),
+            )
+        finally:
+            for fd in (commands, events_write, output):
+                os.close(fd)
+        os.set_blocking(events, False)
+        process = Process(self.name, name, pid, log, events, commands_write)
+        return process if only_network else self._keep(process)
+
+    def _keep(self, process: Process) -> Process:
+        self._started = [p for p in self._started if p.status is None]
+        self._started.append(process)
+        return process
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def read(self, path: str) -> bytes:
+        """A file's content; raises FileNotFoundError and the like."""
+        return self._inside(Path(path).read_bytes)
+
+    def write(self, path: str, data: bytes | str, mode: int = 0o644) -> None:
+        """Put a file at its real path, making folders as needed."""
+        raw = data.encode() if isinstance(data, str) else data
+
+        def work() -> None:
+            target = Path(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(raw)
+            target.chmod(mode)
+
+        self._inside(work)
+
+    def exists(self, path: str) -> bool:
+        """Whether a path exists."""
+        return self._inside(lambda: os.path.lexists(path))
+
+    def sysctl(self, values: dict[str, str]) -> None:
+        """Set kernel parameters of the node's own network namespace (`net.ipv4.ip_forward`: `1`)."""
+
+        def work() -> None:
+            for key, value in values.items():
+                try:
+                    Path("/proc/sys", *key.split(".")).write_text(value)
+                except OSError as error:
+                    raise TestbedError(f"sysctl {key}={value} on {self.name}: {error.strerror}") from None
+
+        self._inside(work)
+
+    def _inside(self, work: Callable[[], namespaces.Result]) -> namespaces.Result:
+        return namespaces.inside(self._booted(), namespaces.NODE, work)
+
+    def _booted(self) -> int:
+        if not self.alive:
+            raise TestbedError(f"node {self.name} is down")
+        return self._init
+
+
+def _default_signals() -> list[int]:
+    """What Python ignores and a child must not inherit ignored."""
+    return [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT]
+
+
+def _quiet_streams() -> list[tuple[int, int, str, int, int]]:
+    return [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
+
+
+def _open_log(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+
+def _notify_socket(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    if os.path.lexists(path):
+        os.unlink(path)
+    listener.bind(path)
+    return listener
+
+
+def _grow_pipe(fd: int) -> None:
+    try:
+        fcntl.fcntl(fd, 1031, _PIPE_BYTES)  # F_SETPIPE_SZ
+    except OSError:  # the user's share of pipe pages is used up; the agent then buffers more itself
+        pass
+
+
+def _find(node: str, program: str) -> str:
+    if "/" in program:
+        return program
+    for folder in _PATH.split(":"):
+        path = f"{folder}/{program}"
+        if os.access(path, os.X_OK):
+            return path
+    raise TestbedError(f"node {node} has no program {program!r}")
+
+
+def _spawn_here(node: str, argv: Sequence[str], environment: dict[str, str], actions: list[tuple[object, ...]]) -> int:
+    """posix_spawn(3) in the calling thread's namespaces."""
+    path = _find(node, argv[0])
+    try:
+        return os.posix_spawn(
+            path,
+            list(argv),
+            environment,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=[],
+            setsigdef=_default_signals(),
+        )
+    except OSError as error:
+        raise TestbedError(f"cannot start {path} on {node}: {error.strerror}") from None
+
+
+def _run_here(node: str, argv: Sequence[str], timeout_s: float, stdin: bytes) -> Completed:
+    """Run a command in the calling thread's namespaces, collecting its output."""
+    out, out_write = os.pipe()
+    err, err_write = os.pipe()
+    feed = _input(stdin)
+    actions = [
+        (os.POSIX_SPAWN_DUP2, feed, 0) if feed >= 0 else (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, out_write, 1),
+        (os.POSIX_SPAWN_DUP2, err_write, 2),
+    ]
+    collected: dict[int, bytearray] = {out: bytearray(), err: bytearray()}
+    pid = 0
+    try:
+        try:
+            pid = _spawn_here(node, argv, _ENVIRONMENT, actions)
+        finally:
+            for fd in (out_write, err_write, *([feed] if feed >= 0 else [])):
+                os.close(fd)
+        expired = not _collect(collected, timeout_s)
+        if expired:
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    finally:
+        for fd in (out, err):
+            os.close(fd)
+    text = [bytes(data).decode(errors="replace") for data in collected.values()]
+    if expired:
+        raise WaitExpired(f"the end of {' '.join(argv)!r} on {node}", timeout_s, (text[1] or text[0])[-200:] or "no output")
+    return Completed(tuple(argv), os.waitstatus_to_exitcode(status), *text)
+
+
+def _input(data: bytes) -> int:
+    """A descriptor from which `data` can be read, or -1 for no data."""
+    if not data:
+        return -1
+    fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    os.write(fd, data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _collect(collected: dict[int, bytearray], timeout_s: float) -> bool:
+    """Read descriptors to their ends; False if the time ran out first."""
+    deadline = time.monotonic() + timeout_s
+    poll = select.poll()
+    for fd in collected:
+        poll.register(fd, select.POLLIN)
+    opened = set(collected)
+    while opened:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        for fd, _ in poll.poll(left * 1000):
+            data = os.read(fd, 65536)
+            if data:
+                collected[fd] += data
+            else:
+                poll.unregister(fd)
+                opened.discard(fd)
+    return True

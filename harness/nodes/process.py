@@ -1,0 +1,139 @@
+"""A supervised, long-running process in a node."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from harness.errors import TestbedError, WaitExpired
+from harness.kernel import syscalls as sc
+
+
+class Process:
+    """A process that the engine started and answers for.
+
+    `pid` is the number in the bubble's PID namespace; the process is a child of the engine, so the
+    number stays its own until `reap`.  `events` and `commands` are the pipes of an agent, -1 otherwise.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        name: str,
+        pid: int,
+        log: Path,
+        events: int = -1,
+        commands: int = -1,
+        notify: socket.socket | None = None,
+    ) -> None:
+        self.node, self.name, self.pid, self.log = node, name, pid, log
+        self.events, self.commands, self.notify = events, commands, notify
+        self.pidfd = sc.pidfd_open(pid)
+        self.status: int | None = None
+        self.expected_end = False
+
+    def __repr__(self) -> str:
+        state = "running" if self.status is None else f"exited {self.status}"
+        return f"<{self.node}/{self.name} pid {self.pid} {state}>"
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not been reaped yet and has not ended."""
+        return self.status is None and self.reap() is None
+
+    def reap(self, *, wait: bool = False) -> int | None:
+        """Its exit status (minus the signal if killed), or None while it runs."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, 0 if wait else os.WNOHANG)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+                os.close(self.pidfd)
+        return self.status
+
+    def tree(self) -> list[int]:
+        """This process and its descendants, parents first."""
+        found = [self.pid]
+        for pid in found:
+            try:
+                text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+            except FileNotFoundError:
+                continue
+            found += [int(child) for child in text.split()]
+        return found
+
+    def signal(self, number: int) -> None:
+        """Signal the process itself; nothing happens if it has ended."""
+        if self.status is None:
+            try:
+                sc.pidfd_send_signal(self.pidfd, number)
+            except ProcessLookupError:
+                pass
+
+    def signal_tree(self, number: int) -> None:
+        """Signal the process and its descendants as if at one instant: all are stopped first."""
+        if self.status is not None:
+            return
+        stopped: list[int] = []
+        # A stopped parent can neither start nor mourn a child, so the set is final when it stops growing.
+        while fresh := [pid for pid in self.tree() if pid not in stopped]:
+            for pid in fresh:
+                _kill(pid, signal.SIGSTOP)
+            stopped += fresh
+        if number != signal.SIGSTOP:
+            for pid in reversed(stopped):
+                _kill(pid, number)
+        if number not in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in reversed(stopped):
+                _kill(pid, signal.SIGCONT)
+
+    def command(self, **command: Any) -> None:
+        """Tell an agent to do something; raises TestbedError if it is gone."""
+        try:
+            os.write(self.commands, json.dumps(command).encode() + b"\n")
+        except OSError:
+            raise TestbedError(f"{self.node}/{self.name} is gone and cannot be told {command}") from None
+
+    def close_commands(self) -> None:
+        """Tell an agent to end once it has said all it knows."""
+        if self.commands >= 0:
+            os.close(self.commands)
+            self.commands = -1
+
+    def wait_notified(self, timeout_s: float) -> None:
+        """Wait until the process reports that it is ready (sd_notify(3)); raises TestbedError if it ends."""
+        assert self.notify is not None
+        deadline = time.monotonic() + timeout_s
+        seen = "nothing"
+        while "READY=1" not in seen.splitlines():
+            left = max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([self.notify, self.pidfd], [], [], left)
+            if self.notify in ready:
+                seen = self.notify.recv(4096).decode(errors="replace")
+            elif ready:
+                log = self.log.read_bytes()[-600:].decode(errors="replace").strip()
+                raise TestbedError(f"{self.node}/{self.name} ended at its start: {log}")
+            else:
+                raise WaitExpired(f"{self.node}/{self.name} to report readiness", timeout_s, seen)
+
+    def close(self) -> None:
+        """Close the pipes to the process."""
+        self.close_commands()
+        if self.events >= 0:
+            os.close(self.events)
+            self.events = -1
+        if self.notify is not None:
+            self.notify.close()
+            self.notify = None
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
