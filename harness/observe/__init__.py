@@ -1,0 +1,1 @@
+"""Witnesses: what clients saw (probe), what the wire carried and what nodes' kernels did (observer)."""

@@ -1,0 +1,315 @@
+"""The observer agent: what the wire carried and what each node's kernel did, as events.
+
+One process for each testbed, in the fabric's network namespace.  It captures control traffic on all
+segments with the kernel's time stamps, listens to every node's netlink for addresses and links,
+learns of the end of supervised processes, and records how late it was itself.  Standard library
+only; it starts with every testbed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import re
+import select
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from harness.eventpipe import CommandReader, EventWriter
+from harness.fabric import netlink, rtnl
+from harness.kernel import syscalls as sc
+from harness.observe import wire
+
+_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_PROMISC, _PACKET_IGNORE_OUTGOING = 263, 1, 1, 23
+_SO_TIMESTAMPNS, _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 35, 26, 33
+_ETH_P_ALL = 0x0003
+_SNAP_BYTES = 2048
+_TICK_NS = 20_000_000
+_LAG_WORTH_TELLING_NS = 1_000_000
+_STEP_NS = 500_000
+_SECOND_NS = 1_000_000_000
+_GROUPS = rtnl.RTMGRP_LINK | rtnl.RTMGRP_IPV4_IFADDR | rtnl.RTMGRP_IPV6_IFADDR
+_TIMESPEC = struct.Struct("=qq")
+
+
+class Clock:
+    """Turns the kernel's real-time stamps into monotonic time, also while real time is being stepped."""
+
+    def __init__(self, out: EventWriter) -> None:
+        self._out = out
+        self._offset = self._previous = self._read()
+        out.emit(time.monotonic_ns(), "clock", offset_ns=self._offset)
+
+    @staticmethod
+    def _read() -> int:
+        before = time.monotonic_ns()
+        real = time.time_ns()
+        return real - (before + time.monotonic_ns()) // 2
+
+    def check(self) -> int:
+        """Note a step of real time; returns the present offset (ns)."""
+        offset = self._read()
+        step = offset - self._offset
+        if abs(step) > _STEP_NS:
+            self._out.emit(time.monotonic_ns(), "clock", offset_ns=offset, step_ns=step)
+            self._previous = self._offset
+        self._offset = offset
+        return offset
+
+    def monotonic(self, real_ns: int, not_before: int) -> int:
+        """When a packet stamped `real_ns` came, given that it came after `not_before` and before now.
+
+        The offset of the present is tried first; a stamp that falls outside the possible was taken
+        before a step, so the offset of before is tried, and else the latest possible time is told.
+        """
+        now = time.monotonic_ns()
+        for offset in (self.check(), self._previous):
+            t = real_ns - offset
+            if not_before <= t <= now:
+                return t
+        return now
+
+
+class NodeWatch:
+    """One node's netlink: addresses and links as they change."""
+
+    def __init__(self, out: EventWriter, node: str, init_pid: int, home: int) -> None:
+        self._out, self._node = out, node
+        self._names: dict[int, str] = {}
+        self._up: dict[int, bool] = {}
+        target = os.open(f"/proc/{init_pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            sc.setns(target, sc.CLONE_NEWNET)
+            self.netlink = netlink.RouteSocket(_GROUPS)
+            questions = netlink.RouteSocket()
+        finally:
+            sc.setns(home, sc.CLONE_NEWNET)
+            os.close(target)
+        self.netlink.socket.setblocking(False)
+        self._dump(questions)
+        questions.close()
+
+    def _dump(self, questions: netlink.RouteSocket) -> None:
+        now = time.monotonic_ns()
+        for kind, body in questions.dump(rtnl.RTM_GETLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
+            self._message(now, kind, body, initial=True)
+        for kind, body in questions.dump(rtnl.RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0)):
+            self._message(now, kind, body, initial=True)
+
+    def readable(self) -> None:
+        """Turn what netlink has to say into events."""
+        while True:
+            try:
+                data = self.netlink.socket.recv(1 << 17)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self._out.emit(time.monotonic_ns(), "note", text=f"netlink of {self._node} overflowed: events lost")
+                continue
+            now = time.monotonic_ns()
+            for kind, _, _, body in netlink.messages(data):
+                self._message(now, kind, body, initial=False)
+
+    def _message(self, now: int, kind: int, body: bytes, *, initial: bool) -> None:
+        extra = {"initial": True} if initial else {}
+        if kind in (rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR):
+            index, address = rtnl.parse_address(body)
+            change = "add" if kind == rtnl.RTM_NEWADDR else "del"
+            name = self._names.get(index, str(index))
+            self._out.emit(now, "address", node=self._node, interface=name, address=address, change=change, **extra)
+        elif kind == rtnl.RTM_NEWLINK:
+            index, name, flags = rtnl.parse_link(body)
+            self._names[index] = name
+            up = bool(flags & rtnl.IFF_UP and flags & rtnl.IFF_LOWER_UP)
+            if self._up.get(index) != up:
+                self._up[index] = up
+                self._out.emit(now, "link", node=self._node, interface=name, up=up, **extra)
+
+
+class Observer:
+    """The agent's loop."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._out = EventWriter()
+        self._commands = CommandReader()
+        self._clock = Clock(self._out)
+        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._segments: dict[str, str] = config["segments"]
+        self._ports: dict[str, str] = config["ports"]
+        self._sender: dict[str, str] = {}
+        self._watches: dict[str, NodeWatch] = {}
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._epoll = select.epoll()
+        self._last_wake = time.monotonic_ns()
+        self._tick: bool = config.get("lag", True)
+        self._packets = self._capture()
+        self._add(self._packets.fileno(), self._packet)
+        self._add(self._commands.fd, self._command)
+
+    def _add(self, fd: int, handler: Callable[[], None]) -> None:
+        self._handlers[fd] = handler
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _drop(self, fd: int) -> None:
+        del self._handlers[fd]
+        self._epoll.unregister(fd)
+
+    def _capture(self) -> socket.socket:
+        packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.htons(_ETH_P_ALL))
+        program = b"".join(struct.pack("=HBBI", *step) for step in wire.CONTROL_TRAFFIC)
+        buffer = ctypes.create_string_buffer(program)
+        steps = len(wire.CONTROL_TRAFFIC)
+        filter_option = struct.pack("@HP", steps, ctypes.addressof(buffer))
+        packets.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_option)
+        packets.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        packets.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+        packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        # A bridge hands up what its ports let in, all of it only while it is promiscuous.
+        for bridge in self._segments:
+            index = socket.if_nametoindex(bridge)
+            membership = struct.pack("=iHH8s", index, _PACKET_MR_PROMISC, 0, b"")
+            packets.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
+        packets.setblocking(False)
+        return packets
+
+    def _packet(self) -> None:
+        while True:
+            try:
+                frame, ancillary, _, address = self._packets.recvmsg(_SNAP_BYTES, 64)
+            except BlockingIOError:
+                return
+            device, mac = address[0], wire.source_mac(frame)
+            if device in self._ports:
+                # Seen as it enters a port; it is on the wire only if the segment takes it (below).
+                self._sender[mac] = self._ports[device]
+                continue
+            if device not in self._segments:
+                continue
+            decoded = wire.decode(frame)
+            if decoded is None:
+                continue
+            stamp = time.time_ns()
+            for level, kind, data in ancillary:
+                if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+                    seconds, nanoseconds = _TIMESPEC.unpack(data)
+                    stamp = seconds * _SECOND_NS + nanoseconds
+            t = self._clock.monotonic(stamp, self._last_wake - _SECOND_NS)
+            kind, fields = decoded
+            self._out.emit(t, kind, segment=self._segments[device], node=self._sender.get(mac, "?"), **fields)
+
+    def _command(self) -> None:
+        for command in self._commands.read():
+            if command["do"] == "watch":
+                self._watch(command["node"], command["init"])
+            elif command["do"] == "unwatch":
+                self._unwatch(command["node"])
+            elif command["do"] == "follow":
+                self._follow(command["id"], command["pid"])
+            elif command["do"] == "expect":
+                self._expect(command)
+
+    def _watch(self, node: str, init_pid: int) -> None:
+        self._unwatch(node)
+        try:
+            watch = NodeWatch(self._out, node, init_pid, self._home)
+        except OSError as error:
+            self._out.emit(time.monotonic_ns(), "note", text=f"cannot watch {node}: {error}")
+            return
+        self._watches[node] = watch
+        self._add(watch.netlink.socket.fileno(), watch.readable)
+
+    def _unwatch(self, node: str) -> None:
+        watch = self._watches.pop(node, None)
+        if watch:
+            watch.readable()
+            self._drop(watch.netlink.socket.fileno())
+            watch.netlink.close()
+
+    def _expect(self, command: dict[str, Any]) -> None:
+        """Tell a service's readiness by a line that it is to write to its log (inotify(7))."""
+        pattern = re.compile(command["line"].encode())
+        log = os.open(command["path"], os.O_RDONLY | os.O_CLOEXEC)
+        os.lseek(log, command["offset"], os.SEEK_SET)
+        notices = sc.inotify_modified(command["path"])
+        seen = bytearray()
+
+        def written() -> None:
+            os.read(notices, 4096)
+            look()
+
+        def look() -> bool:
+            seen.extend(os.read(log, 1 << 20))
+            if not pattern.search(seen):
+                return False
+            fields = {"node": command["node"], "service": command["service"], "pid": command["pid"]}
+            self._out.emit(time.monotonic_ns(), "service", state="ready", **fields)
+            if notices in self._handlers:
+                self._drop(notices)
+            os.close(notices)
+            os.close(log)
+            return True
+
+        if not look():
+            self._add(notices, written)
+
+    def _follow(self, identity: str, pid: int) -> None:
+        """Tell when a process ends: a `_exited` line, which the engine completes and records."""
+        try:
+            fd = sc.pidfd_open(pid)
+        except ProcessLookupError:
+            self._out.raw(_exited(identity))
+            return
+
+        def ended() -> None:
+            self._out.raw(_exited(identity))
+            self._drop(fd)
+            os.close(fd)
+
+        self._add(fd, ended)
+
+    def run(self) -> None:
+        """Serve until the engine closes the command pipe."""
+        worst = 0
+        second = due = time.monotonic_ns()
+        self._out.raw(b'{"_ready":true}\n')
+        while not self._commands.closed:
+            sent = self._out.flush()
+            if self._tick:
+                timeout = max(0, due + _TICK_NS - time.monotonic_ns()) / 1e9
+            else:
+                timeout = None
+            ready = self._epoll.poll(timeout if sent else 0.01)
+            now = time.monotonic_ns()
+            for fd, _ in ready:
+                handler = self._handlers.get(fd)
+                if handler:
+                    handler()
+            self._last_wake = now
+            if self._tick and now >= due + _TICK_NS:
+                worst = max(worst, now - due - _TICK_NS)
+                due = now
+                self._clock.check()
+                if now - second >= _SECOND_NS:
+                    if worst > _LAG_WORTH_TELLING_NS:
+                        self._out.emit(now, "lag", source="observer", lag_ns=worst)
+                    worst, second = 0, now
+        for node in list(self._watches):
+            self._unwatch(node)
+        self._out.drain()
+
+
+def _exited(identity: str) -> bytes:
+    return json.dumps({"_exited": identity, "t": time.monotonic_ns()}).encode() + b"\n"
+
+
+def main() -> None:
+    """The agent's entry: its configuration is the one argument, as JSON."""
+    Observer(json.loads(sys.argv[-1])).run()
