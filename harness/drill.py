@@ -1,0 +1,140 @@
+"""One drill: steady state, a fault, what follows, healing, what follows that. Ends with a timeline.
+
+Every step waits for events; the deadlines only bound how long a broken load balancer is watched.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from harness import faults
+from harness.configs.keepalived import read_keepalived
+from harness.errors import TestbedError, WaitExpired
+
+if TYPE_CHECKING:
+    from harness.faults.base import Fault
+    from harness.testbed import Testbed
+
+_STEADY_S = 30.0
+_STREAK = 10
+_BASELINE_S = 0.5
+_NS = 1_000_000_000
+
+
+class NotSteady(TestbedError):
+    """The load balancer never served steadily, so no fault was injected and nothing can be said of it."""
+
+
+class Drill:
+    """Runs faults on a built testbed. `seed` decides at which phase of the advertisement cycle they strike."""
+
+    def __init__(self, testbed: Testbed, seed: int | None = None) -> None:
+        self.testbed = testbed
+        self._random = random.Random(testbed.seed if seed is None else seed)  # noqa: S311  (no secret)
+
+    # -- how long things may take ------------------------------------------------------------------
+
+    def _advert_s(self) -> float:
+        """The longest advertisement interval in use, as the wire says it; 1 s before any was seen."""
+        adverts = self.testbed.situation.last_advert.values()
+        return max((advert.interval_cs / 100 for advert in adverts), default=1.0)
+
+    def _down_s(self) -> float:
+        """No less than any backup's down interval: three advertisements and a skew (RFC 9568 section 6.1)."""
+        return 3 * self._advert_s() + max(1.0, self._advert_s())
+
+    @property
+    def _preempt_delay_s(self) -> float:
+        """The longest preempt_delay of the configurations in force."""
+        configs = self.testbed.recorder.timeline.of("config", service="keepalived")
+        instances = [i for config in configs for i in read_keepalived(config.text, config.path).instances]
+        return max((i.preempt_delay_us for i in instances), default=0) / 1e6
+
+    # -- steps -------------------------------------------------------------------------------------
+
+    def steady(self) -> None:
+        """Wait until every client is served and the owner has not changed for a while; take a baseline.
+
+        Raises NotSteady, which tells what was seen last.
+        """
+        try:
+            self._settle(time.monotonic_ns(), _STEADY_S + 4 * self._down_s())
+        except WaitExpired as expired:
+            raise NotSteady(f"no steady state: {expired}") from None
+        self.testbed.recorder.emit("phase", name="steady")
+        self.testbed.recorder.pass_time(time.monotonic_ns() + int(_BASELINE_S * _NS))
+
+    def strike(self, what: str | Fault) -> Fault:
+        """Inject a fault at a random phase of the advertisement cycle, given as `FAULT[:TARGET]` or made."""
+        fault = faults.parse(what, self.testbed) if isinstance(what, str) else what
+        situation, recorder = self.testbed.situation, self.testbed.recorder
+        if situation.last_advert:
+            seen = situation.adverts
+            recorder.wait(lambda: situation.adverts > seen, 2 * self._down_s(), "the next advertisement")
+            newest = max(advert.t for advert in situation.last_advert.values())
+            recorder.pass_time(newest + int(self._random.random() * self._advert_s() * _NS))
+        recorder.emit("phase", name="fault")
+        situation.forget_streaks()
+        fault.inject()
+        return fault
+
+    def aftermath(self, fault: Fault) -> bool:
+        """Watch until clients are served again and owners are stable; False if that never comes."""
+        return self._follow(fault.injected_ns, "recovered", "after the fault")
+
+    def heal(self, fault: Fault) -> bool:
+        """Heal, and watch until clients are served and owners are stable; False if that never comes."""
+        recorder = self.testbed.recorder
+        recorder.emit("phase", name="healing")
+        fault.heal()
+        return self._follow(time.monotonic_ns(), "healed", "after healing")
+
+    def run(self, what: str, *, heal: bool = True) -> None:
+        """The whole drill: `FAULT[:TARGET]`, then healing unless told otherwise."""
+        self.steady()
+        fault = self.strike(what)
+        self.aftermath(fault)
+        self.testbed.snapshot("after-fault")
+        if heal:
+            self.heal(fault)
+        self.finish()
+
+    def finish(self) -> None:
+        """Let attempts that are under way end, so that none is cut off by the tear-down."""
+        self.testbed.stop_probes()
+        self.testbed.recorder.emit("phase", name="done")
+
+    def _follow(self, since_ns: int, phase: str, when: str) -> bool:
+        patience_s = 3 * self._down_s() + self._preempt_delay_s + 3.0
+        try:
+            self._settle(since_ns, patience_s)
+        except WaitExpired as expired:
+            self.testbed.recorder.emit("note", text=f"{when}: {expired}")
+            return False
+        self.testbed.recorder.emit("phase", name=phase)
+        return True
+
+    def _settle(self, since_ns: int, timeout_s: float) -> None:
+        """Wait until the owners have been the same for longer than any takeover takes, and clients are served."""
+        situation, recorder = self.testbed.situation, self.testbed.recorder
+
+        def calm_at() -> int:
+            last_change = max(situation.owner_since.values(), default=0)
+            calm_s = self._calm_s() + self._preempt_delay_s
+            return max(since_ns, last_change) + int(calm_s * _NS)
+
+        def settled() -> bool:
+            if self.testbed.expects_vrrp and not situation.owner_of:
+                return False
+            served = all(situation.streak.get(client, 0) >= _STREAK for client in self.testbed.clients)
+            return served and time.monotonic_ns() >= calm_at()
+
+        recorder.wait(settled, timeout_s, "clients served and owners stable", situation.summary)
+
+    def _calm_s(self) -> float:
+        """One and a half down intervals of VRRP as it is configured on the wire."""
+        advert = next(iter(self.testbed.situation.last_advert.values()), None)
+        skew_s = 1.0 if advert is not None and advert.version == 2 else self._advert_s()
+        return 1.5 * (3 * self._advert_s() + skew_s)

@@ -1,0 +1,491 @@
+"""A testbed: one topology, built and running. The engine's side of everything left of the timeline.
+
+    build    boot nodes, lay the fabric, start observers, then services, then probes
+    use      nodes, faults, waits; every witness reports to the recorder
+    close    stop witnesses, kill nodes; the kernel removes the rest
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from concurrent.futures import Future
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from harness import __version__, bubble, paths
+from harness.errors import TestbedError, UsageError, one_of
+from harness.fabric import rtnl
+from harness.fabric.fabric import Fabric, Port
+from harness.fabric.netlink import Request, RouteSocket
+from harness.kernel import namespaces
+from harness.kernel import syscalls as sc
+from harness.nodes.netns import NetnsNode
+from harness.nodes.process import Process
+from harness.recorder import Recorder
+from harness.services.base import Service
+from harness.situation import Situation
+from harness.timeline import FORMAT
+from harness.topology import NodeSpec, ProbeSpec, Topology
+
+HUB = "fabric"
+_numbers = 0
+
+
+class Testbed:
+    """A topology built in this bubble. Use it in a `with` block, or call `build` and `close`.
+
+    `artifacts` is the folder for the timeline, captures, logs and configurations of this run.
+    """
+
+    __test__ = False
+
+    def __init__(
+        self,
+        topology: Topology,
+        rootfs: Path,
+        artifacts: Path,
+        *,
+        seed: int = 0,
+        versions: dict[str, str] | None = None,
+        capture: bool = True,
+        probe_rate: float = 100.0,
+    ) -> None:
+        global _numbers
+        topology.check()
+        if not bubble.inside():
+            raise TestbedError("a testbed can only be built inside a bubble (harness.bubble.enter)")
+        _numbers += 1
+        self.topology, self.artifacts, self.seed = topology, artifacts, seed
+        self.versions = versions or {}
+        self._capture, self.probe_rate = capture, probe_rate
+        self._rootfs = rootfs
+        self._disks = bubble.scratch() / f"bed-{os.getpid()}-{_numbers}"
+        artifacts.mkdir(parents=True, exist_ok=True)
+        self.recorder = Recorder(artifacts / "timeline.jsonl")
+        self.recorder.on_exit = self._exited
+        self.situation = Situation()
+        self.recorder.listeners.append(self.situation.take)
+        self.hub = self._new_node(HUB)
+        self.nodes: dict[str, NetnsNode] = {spec.name: self._new_node(spec.name) for spec in topology.nodes}
+        self.fabric: Fabric
+        self._observer: Process | None = None
+        self._processes: dict[tuple[str, str], Process] = {}
+        self._probes: dict[str, Process] = {}
+        self._captures: list[Process] = []
+        self._closed = False
+
+    def _new_node(self, name: str) -> NetnsNode:
+        return NetnsNode(name, self._rootfs, self._disks / name, self.artifacts / "logs" / name)
+
+    # -- building ------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Bring everything up, up to started services and probes; raises TestbedError, ConfigRejected."""
+        self.recorder.emit("phase", name="building")
+        self.build_network()
+        self._describe()
+        self._start_observer()
+        self._install()
+        for spec in self.topology.nodes:
+            for service in spec.services:
+                self.start_service(spec.name, service.name, wait=False)
+        for (_, name), process in self._processes.items():
+            if process.events >= 0:
+                self.recorder.wait_ready(process)
+            elif process.notify is not None:
+                self._wait_notified(process, name)
+            elif self.service(process.node, name).ready_line:
+                self._wait_line(process)
+        self._start_probes()
+
+    def build_network(self) -> None:
+        """Nodes booted, segments and links up, addresses and routes set: no service runs yet."""
+        self._boot_all([self.hub, *self.nodes.values()])
+        self.fabric = Fabric(self.hub)
+        self.fabric.add_segments([(segment.name, segment.mtu) for segment in self.topology.segments])
+        mtus = {segment.name: segment.mtu for segment in self.topology.segments}
+        for spec in self.topology.nodes:
+            for interface in spec.interfaces:
+                self.fabric.plan(spec.name, interface.name, interface.segment, mtus[interface.segment])
+        self._connect(list(self.topology.nodes))
+
+    @staticmethod
+    def _boot_all(nodes: list[NetnsNode]) -> None:
+        boots: list[Future[None]] = [node.boot_async() for node in nodes]
+        for boot in boots:
+            boot.result()
+
+    def _connect(self, specs: list[NodeSpec]) -> None:
+        """Links, then addresses and routes, of freshly booted nodes."""
+        for spec in specs:
+            self.nodes[spec.name].sysctl({**_BASE_SYSCTLS, **spec.sysctls})
+        links: list[tuple[Port, int]] = []
+        for spec in specs:
+            netns = self.nodes[spec.name].netns
+            links += [(port, netns) for port in self.fabric.ports_of(spec.name)]
+        self.fabric.connect(links)
+        visits = [
+            namespaces.submit(self.nodes[spec.name].netns, sc.CLONE_NEWNET, lambda spec=spec: _configure(spec))  # type: ignore[misc]
+            for spec in specs
+        ]
+        for visit in visits:
+            visit.result()
+
+    def _describe(self) -> None:
+        nodes = []
+        for spec in self.topology.nodes:
+            interfaces = [
+                {
+                    "name": i.name,
+                    "segment": i.segment,
+                    "mac": self.fabric.port(spec.name, i.name).mac,
+                    "addresses": list(i.addresses),
+                }
+                for i in spec.interfaces
+            ]
+            nodes.append({"name": spec.name, "role": spec.role, "interfaces": interfaces})
+        self.recorder.emit(
+            "run",
+            format=FORMAT,
+            version=__version__,
+            architecture=self.topology.architecture,
+            options=dict(self.topology.options),
+            seed=self.seed,
+            world="real",
+            nodes=nodes,
+            segments=[segment.name for segment in self.topology.segments],
+            vips=[{"address": v.address, "port": v.port, "service": v.service} for v in self.topology.vips],
+            versions=self.versions,
+        )
+
+    def _start_observer(self) -> None:
+        config = {
+            "segments": {self.fabric.bridge_name(s): s for s in self.fabric.segments},
+            "ports": {port.name: port.node for port in self.fabric.ports},
+        }
+        self._observer = self.hub.spawn_agent("observer", "harness.observe.observer", config, only_network=True)
+        self.recorder.attach(self._observer)
+        if self._capture:
+            for segment in self.fabric.segments:
+                self._captures.append(self._start_capture(segment))
+        self.recorder.wait_ready(self._observer)
+        for name, node in self.nodes.items():
+            self._watch(name, node)
+
+    def _start_capture(self, segment: str) -> Process:
+        """tcpdump on a segment's bridge: every frame once, nanosecond stamps, the first 256 bytes of each."""
+        argv = ["tcpdump", "-i", self.fabric.bridge_name(segment), "-n", "-U", "-s", "256", "-B", "4096"]
+        argv += ["--time-stamp-precision=nano", "-w", "-", "-Z", "root"]
+        captures = self.artifacts / "captures"
+        captures.mkdir(exist_ok=True)
+        return self.hub.spawn(f"capture-{segment}", argv, output=captures / f"{segment}.pcap")
+
+    def _watch(self, name: str, node: NetnsNode) -> None:
+        self._tell_observer(do="watch", node=name, init=node.init_pid)
+
+    def _tell_observer(self, **command: Any) -> None:
+        if self._observer is not None:
+            self._observer.command(**command)
+
+    def _install(self) -> None:
+        """Put every service's files in place and let its own syntax check judge them, nodes side by side."""
+        visits: list[Future[None]] = []
+        for spec in self.topology.nodes:
+            visits.append(namespaces.submit_plain(lambda spec=spec: self._install_on(spec)))  # type: ignore[misc]
+        for visit in visits:
+            visit.result()
+        for spec in self.topology.nodes:
+            for service in spec.services:
+                for path, text in service.files().items():
+                    self.recorder.emit("config", node=spec.name, service=service.name, path=path, text=text)
+
+    def _install_on(self, spec: NodeSpec) -> None:
+        node = self.nodes[spec.name]
+        # Without its own name in hosts(5), keepalived waits for DNS at every start (its router_id).
+        node.write("/etc/hosts", self._hosts())
+        for service in spec.services:
+            for path, text in service.files().items():
+                node.write(path, text, 0o755 if text.startswith("#!") else 0o644)
+                copy = self.artifacts / "configs" / spec.name / path.lstrip("/")
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_text(text)
+        for service in spec.services:
+            service.validate(node)
+
+    def _hosts(self) -> str:
+        lines = ["127.0.0.1 localhost"]
+        for spec in self.topology.nodes:
+            lines += [f"{ip_interface(a).ip} {spec.name}" for i in spec.interfaces for a in i.addresses]
+        return "\n".join(lines) + "\n"
+
+    def _start_probes(self) -> None:
+        by_client: dict[str, list[ProbeSpec]] = {}
+        for probe in self.topology.probes:
+            by_client.setdefault(probe.client, []).append(probe)
+        for client, probes in by_client.items():
+            config = {
+                "client": client,
+                "rate": self.probe_rate,
+                "targets": [
+                    {
+                        "address": p.address,
+                        "port": p.port,
+                        "tls": p.tls,
+                        "server_name": p.server_name,
+                        "path": p.path,
+                        "pins": [str(self.pki() / "server.pem")],
+                    }
+                    for p in probes
+                ],
+            }
+            process = self.nodes[client].spawn_agent("probe", "harness.observe.probe", config)
+            self.recorder.attach(process)
+            self._probes[client] = process
+            process.command(do="start")
+
+    # -- what services, faults and drills ask ----------------------------------------------------
+
+    def pki(self) -> Path:
+        """The folder of the testbed's certificates."""
+        from harness.pki import ensure_pki
+
+        return ensure_pki(paths.cache_dir() / "pki")
+
+    def node(self, name: str) -> NetnsNode:
+        """A node by name; raises UsageError naming the known ones."""
+        if name not in self.nodes:
+            raise one_of("node", name, list(self.nodes))
+        return self.nodes[name]
+
+    def service(self, node: str, name: str) -> Service:
+        """A node's service by name; raises UsageError naming the known ones."""
+        services = {service.name: service for service in self.topology.node(node).services}
+        if name not in services:
+            raise one_of(f"service on {node}", name, list(services))
+        return services[name]
+
+    def process(self, node: str, service: str) -> Process:
+        """The running process of a node's service."""
+        process = self._processes.get((node, service))
+        if process is None or process.status is not None:
+            raise UsageError(f"{node}/{service} does not run")
+        return process
+
+    def processes_of(self, node: str) -> list[Process]:
+        """The running service processes of a node."""
+        return [p for (name, _), p in self._processes.items() if name == node and p.status is None]
+
+    def start_service(self, node: str, name: str, *, wait: bool = True) -> None:
+        """Start a service of the topology on its node, once the one before is gone."""
+        old = self._processes.get((node, name))
+        if old is not None and old.status is None:
+            raise UsageError(f"{node}/{name} runs already")
+        if old is not None:
+            self.recorder.detach(old)
+        service = self.service(node, name)
+        log = self.nodes[node].log_dir / f"{name}.log"
+        written = log.stat().st_size if log.exists() else 0
+        process = service.start(self.nodes[node], self)
+        self._processes[node, name] = process
+        self.recorder.emit("service", node=node, service=name, state="started", pid=process.pid)
+        self._tell_observer(do="follow", id=f"{node}/{name}", pid=process.pid)
+        if process.events >= 0:
+            self.recorder.attach(process)
+            if wait:
+                self.recorder.wait_ready(process)
+        elif process.notify is not None:
+            if wait:
+                self._wait_notified(process, name)
+        elif service.ready_line:
+            line = service.ready_line
+            self._tell_observer(
+                do="expect", node=node, service=name, pid=process.pid, path=str(log), offset=written, line=line
+            )
+            if wait:
+                self._wait_line(process)
+
+    def _wait_line(self, process: Process) -> None:
+        def ready() -> bool:
+            found = self.recorder.timeline.last("service", node=process.node, service=process.name, state="ready")
+            return (found is not None and found.pid == process.pid) or not process.running
+
+        self.recorder.wait(ready, 20.0, f"{process.node}/{process.name} ready")
+        if not process.running:
+            raise TestbedError(f"{process.node}/{process.name} ended at its start; its log: {process.log}")
+
+    def _wait_notified(self, process: Process, name: str) -> None:
+        """Wait until a service has told its readiness as to systemd (sd_notify(3))."""
+        process.wait_notified(20.0)
+        self.recorder.emit("service", node=process.node, service=name, state="ready", pid=process.pid)
+
+    def lost(self, node: str) -> None:
+        """A node went down with all that ran on it."""
+        self.recorder.emit("node", node=node, state="crashed")
+        self._tell_observer(do="unwatch", node=node)
+        for process in self.processes_of(node):
+            process.expected_end = True
+            process.reap(wait=True)
+            self.recorder.detach(process)
+        probe = self._probes.pop(node, None)
+        if probe:
+            probe.reap(wait=True)
+            self.recorder.detach(probe)
+
+    def power_on(self, name: str) -> None:
+        """Boot a node that is down, connect it again, and start its services in their order."""
+        node, spec = self.node(name), self.topology.node(name)
+        self.fabric.remove(self.fabric.ports_of(name))
+        node.boot()
+        self._connect([spec])
+        self.recorder.emit("node", node=name, state="booted")
+        self._watch(name, node)
+        for service in spec.services:
+            self.start_service(name, service.name)
+
+    def active(self) -> str:
+        """The balancer that announces a VIP: the sender of the last advertisement on the wire."""
+        owner = self.situation.owner
+        if owner is None or owner not in self.nodes:
+            raise TestbedError("no balancer is active: no VRRP advertisement was seen on the wire")
+        return owner
+
+    @property
+    def expects_vrrp(self) -> bool:
+        """Whether the topology moves its VIPs by VRRP."""
+        return any(service.name == "keepalived" for spec in self.topology.nodes for service in spec.services)
+
+    def snapshot(self, moment: str) -> None:
+        """Keep what every node's kernel and balancer say of themselves now, under `state/<moment>/`."""
+        folder = self.artifacts / "state" / moment
+        folder.mkdir(parents=True, exist_ok=True)
+        visits = {
+            name: namespaces.submit_plain(lambda node=node: _state_of(node))  # type: ignore[misc]
+            for name, node in self.nodes.items()
+            if node.alive and not node.frozen
+        }
+        for name, visit in visits.items():
+            (folder / f"{name}.txt").write_text(visit.result())
+
+    @property
+    def clients(self) -> list[str]:
+        """The nodes that probe."""
+        return sorted({probe.client for probe in self.topology.probes})
+
+    def _exited(self, identity: str, t_ns: int) -> None:
+        """The observer saw a supervised process end."""
+        node, _, name = identity.partition("/")
+        process = self._processes.get((node, name))
+        if process is None:
+            return
+        status = process.reap(wait=True)
+        self.recorder.emit("service", t_ns, node=node, service=name, state="exited", pid=process.pid, status=status)
+        if not process.expected_end and self.nodes[node].alive:
+            self.recorder.emit("note", text=f"{identity} ended by itself with status {status}; its log: {process.log.name}")
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def stop_probes(self, timeout_s: float = 10.0) -> None:
+        """Let the probes finish the attempts that are under way, then end."""
+        for probe in self._probes.values():
+            probe.command(do="stop")
+        for probe in self._probes.values():
+            self.recorder.wait(lambda probe=probe: probe.events < 0, timeout_s, f"the end of {probe}")  # type: ignore[misc]
+            probe.reap(wait=True)
+        self._probes.clear()
+
+    def close(self) -> None:
+        """Tear down: kill every node, keep the timeline. Safe to call twice and after a failed build."""
+        if self._closed:
+            return
+        self._closed = True
+        nodes = [*self.nodes.values(), self.hub]
+        try:
+            self._end_witnesses()
+        finally:
+            for node in nodes:
+                node.release()
+            for node in nodes:
+                node.reap()
+            for process in [*self._processes.values(), *self._probes.values(), *self._captures]:
+                process.reap(wait=True)
+                self.recorder.detach(process)
+                process.close()
+            if hasattr(self, "fabric"):
+                self.fabric.close()
+            self.recorder.close()
+            shutil.rmtree(self._disks, ignore_errors=True)
+
+    def _end_witnesses(self) -> None:
+        """Everything that was on the wire until now reaches the timeline and the captures."""
+        for capture in self._captures:
+            capture.signal(signal.SIGTERM)
+        if self._observer is not None:
+            observer = self._observer
+            observer.close_commands()
+            self.recorder.wait(lambda: observer.events < 0, 5.0, "the observer's last words")
+            observer.reap(wait=True)
+        for capture in self._captures:
+            capture.reap(wait=True)
+
+    def __enter__(self) -> Testbed:
+        try:
+            self.build()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_STATE_COMMANDS = (
+    ("ip", "-brief", "address"),
+    ("ip", "route"),
+    ("ip", "neigh"),
+    ("ss", "-Htn", "state", "connected"),
+)
+
+
+def _state_of(node: NetnsNode) -> str:
+    commands = list(_STATE_COMMANDS)
+    if node.exists("/run/haproxy.sock"):
+        commands.append(("sh", "-c", "echo 'show servers state' | socat -t 1 - UNIX:/run/haproxy.sock"))
+    parts = []
+    for command in commands:
+        done = node.status(command, timeout_s=5)
+        parts.append(f"# {' '.join(command)}\n{done.stdout}{done.stderr}")
+    return "\n".join(parts)
+
+
+# Nodes speak IPv6 only where the topology gives them an IPv6 address (`_configure`).
+_BASE_SYSCTLS = {"net.ipv6.conf.default.disable_ipv6": "1", "net.ipv6.conf.all.disable_ipv6": "1"}
+
+
+def _configure(spec: NodeSpec) -> None:
+    """Addresses and routes of one node, in one batch, from inside its network namespace."""
+    requests: list[Request] = [rtnl.set_link(1, f"bring up lo of {spec.name}", up=True)]
+    uses_ipv6 = any(":" in a for i in spec.interfaces for a in i.addresses)
+    if uses_ipv6:
+        for scope in ("default", "all"):
+            Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("0")
+    for position, interface in enumerate(spec.interfaces):
+        requests.append(rtnl.set_link(10 + position, f"bring up {spec.name}:{interface.name}", up=True))
+        for address in interface.addresses:
+            what = f"give {spec.name}:{interface.name} the address {address}"
+            requests.append(rtnl.add_address(10 + position, ip_interface(address), what))
+    for destination, gateway in spec.routes.items():
+        what = f"route {destination} by {gateway} on {spec.name}"
+        requests.append(rtnl.add_route(ip_network(destination), ip_interface(gateway).ip, what))
+    route = RouteSocket()
+    try:
+        route.send(requests)
+    finally:
+        route.close()
+
