@@ -1,0 +1,238 @@
+"""client-outage: how long, and how often, clients were refused, against what the takeover may cost.
+
+An attempt is counted at the moment it was due (open loop), so an outage is known to one probe period.
+An attempt that was due before the takeover and answered only after it was a victim too: it waited.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from harness.bounds.bound import RESOLUTION_S, Bound, number
+from harness.properties.facts import SECOND_NS, Facts, FaultSpan
+from harness.properties.takeover import Takeover, takeovers
+from harness.timeline import Event
+from harness.verdict import Status, Verdict, weigh
+
+NAME = "client-outage"
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A run of failed attempts: from the first one due to the first good one due after the last."""
+
+    from_ns: int
+    to_ns: int | None
+    lost: tuple[Event, ...]
+
+    def seconds(self, end_ns: int) -> float:
+        """Its length, up to the end of what was seen if it did not end."""
+        return ((end_ns if self.to_ns is None else self.to_ns) - self.from_ns) / 1e9
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The attempts of one client on one target, in the order in which they were due."""
+
+    client: str
+    target: str
+    attempts: tuple[Event, ...]
+
+    @property
+    def address(self) -> str:
+        """The address that it asks."""
+        return self.target.rpartition(":")[0].strip("[]")
+
+    @property
+    def period_s(self) -> float:
+        """The time between two attempts, as it was kept."""
+        due = [attempt.t for attempt in self.attempts]
+        gaps = [later - sooner for sooner, later in pairwise(due)]
+        return median(gaps) / 1e9 if gaps else 0.0
+
+    @property
+    def end_ns(self) -> int:
+        """When the last attempt was due."""
+        return self.attempts[-1].t
+
+    def lost(self, since_ns: int | None = None, until_ns: int | None = None) -> list[Event]:
+        """The failed attempts, or those of them that were under way in a window."""
+        return [
+            a
+            for a in self.attempts
+            if a.result != "ok"
+            if (since_ns is None or a.end >= since_ns) and (until_ns is None or a.t < until_ns)
+        ]
+
+
+def streams(facts: Facts) -> list[Stream]:
+    """The clients' streams of separate connections."""
+    found: dict[tuple[str, str], list[Event]] = {}
+    for event in facts.timeline.of("probe", stream="new"):
+        found.setdefault((event.client, event.target), []).append(event)
+    return [Stream(*key, tuple(attempts)) for key, attempts in sorted(found.items())]
+
+
+def outages(stream: Stream, since_ns: int, until_ns: int, moved_ns: int | None = None) -> list[Outage]:
+    """The runs of failed attempts due in a window; `moved_ns` is when the address moved within it."""
+    found: list[Outage] = []
+    run: list[Event] = []
+    for attempt in stream.attempts:
+        if attempt.t < since_ns:
+            continue
+        waited = moved_ns is not None and attempt.t < moved_ns < attempt.end
+        if attempt.t < until_ns and (attempt.result != "ok" or waited):
+            run.append(attempt)
+        elif run:
+            found.append(Outage(run[0].t, attempt.t, tuple(run)))
+            run = []
+        if attempt.t >= until_ns and not run:
+            break
+    if run:
+        found.append(Outage(run[0].t, None, tuple(run)))
+    return found
+
+
+def judge(facts: Facts) -> list[Verdict]:
+    """Each fault against each stream, then every stream outside all faults."""
+    listed = streams(facts)
+    during = [
+        _during(facts, takeover, stream)
+        for takeover in takeovers(facts)
+        for stream in listed
+        if stream.address in takeover.router.addresses
+    ]
+    return during + [_otherwise(facts, stream) for stream in listed]
+
+
+def _during(facts: Facts, takeover: Takeover, stream: Stream) -> Verdict:
+    fault = takeover.fault
+    until_ns = _window_end(facts, fault)
+    moved_ns = takeover.first.t if takeover.first is not None and takeover.due else None
+    runs = outages(stream, fault.inject_ns, until_ns, moved_ns)
+    measured = max((run.seconds(stream.end_ns) for run in runs), default=0.0)
+    lost = stream.lost(fault.inject_ns, until_ns)
+    sentence = (
+        f"{stream.client} lost {len(lost)} attempts{_causes(lost)} after {fault}; "
+        f"its longest outage was {number(measured)} s"
+    )
+    bound = _bound(takeover, stream)
+    if bound is None:
+        return _verdict(stream, fault, Status.NOT_APPLICABLE, f"{sentence}; no takeover bounds it", measured)
+    status, words = weigh(measured, bound, facts.lag_s(fault.inject_ns, until_ns), resolution=0.0)
+    if any(run.to_ns is None for run in runs) and status is Status.PASS:
+        status, words = Status.UNKNOWN, "it had not ended when the drill did"
+    return _verdict(stream, fault, status, f"{sentence}: {words}", measured, bound, _evidence(runs))
+
+
+def _bound(takeover: Takeover, stream: Stream) -> Bound | None:
+    """The takeover's bound and one probe period; nothing at all where nothing had to move."""
+    if takeover.effect == "open" or takeover.owner is None:
+        return None
+    period_s = stream.period_s
+    if not takeover.due:
+        others = set(takeover.router.speakers) - {takeover.owner}
+        if not set(takeover.fault.nodes) <= others:
+            # A member, or a service of the owner that its VIP does not depend on.
+            return None
+        return Bound(0, 0, "s", f"{takeover.fault} does not end the owner {takeover.owner}")
+    if takeover.bound is None:
+        return None
+    if takeover.ends_early and takeover.fault.heal_ns is not None:
+        held = (takeover.fault.heal_ns - takeover.fault.inject_ns) / 1e9
+        return Bound(
+            0, held + period_s, "s", f"the owner was frozen for {number(held)} s; one probe period more"
+        )
+    why = f"one probe period {number(period_s)} s more"
+    if takeover.fault.fault not in ("host-crash", "freeze", "link-down"):
+        # The node still has the address, or serves until it gives it up: the client may see nothing.
+        bound = takeover.bound.wider(low=takeover.bound.low, high=period_s, why=why)
+        return bound.wider(high=RESOLUTION_S, why=f"VRRP's timers resolve {RESOLUTION_S} s")
+    bound = takeover.bound.wider(low=period_s, high=period_s, why=why)
+    return bound.wider(low=RESOLUTION_S, high=RESOLUTION_S, why=f"VRRP's timers resolve {RESOLUTION_S} s")
+
+
+def _window_end(facts: Facts, fault: FaultSpan) -> int:
+    """A fault's consequences reach until it is healed, or the next one begins."""
+    end_ns = facts.until_next_fault(fault)
+    return end_ns if fault.heal_ns is None else min(end_ns, fault.heal_ns)
+
+
+def _otherwise(facts: Facts, stream: Stream) -> Verdict:
+    """No attempt may be lost while nothing is wrong: before the first fault and once all is healed.
+
+    Healing may move the address back, which is fail-back's business, so the time in which it may do
+    that is left out.
+    """
+    spans = [(f.inject_ns, _quiet_again(facts, f)) for f in facts.faults]
+    lost = [a for a in stream.lost() if not any(a.end >= start and a.t < end for start, end in spans)]
+    measured = len(lost)
+    bound = Bound(0, 0, "attempts", "nothing is wrong outside the faults and their healing")
+    sent = len(stream.attempts)
+    sentence = f"{stream.client} lost {measured} of {sent} attempts{_causes(lost)} while nothing was wrong"
+    status = Status.FAIL if lost else Status.PASS
+    if lost and all(facts.lag_s(a.t, a.end) >= (a.end - a.t) / 1e9 for a in lost):
+        status, sentence = Status.UNKNOWN, f"{sentence}, all while the testbed itself was as late"
+    return Verdict(
+        NAME,
+        status,
+        sentence,
+        measured,
+        bound,
+        "attempts",
+        tuple(lost[:_SHOWN]),
+        aspect="without a fault",
+        subject=f"{stream.client} to {stream.target}",
+        origin_ns=facts.faults[0].inject_ns if facts.faults else None,
+    )
+
+
+def _quiet_again(facts: Facts, fault: FaultSpan) -> int:
+    """When the consequences of a fault and of its healing are over at the latest."""
+    if fault.healed_ns is None:
+        return facts.end_ns + SECOND_NS
+    phases = [e.t for e in facts.timeline.of("phase", name="healed", since=fault.healed_ns)]
+    return phases[0] if phases else facts.end_ns + SECOND_NS
+
+
+def _causes(lost: list[Event]) -> str:
+    counted = Counter(attempt.result for attempt in lost)
+    listed = ", ".join(f"{count} {cause}" for cause, count in sorted(counted.items()))
+    return f" ({listed})" if listed else ""
+
+
+def _evidence(runs: list[Outage]) -> tuple[Event | str, ...]:
+    """The edges of the longest outage."""
+    if not runs:
+        return ()
+    longest = max(runs, key=lambda run: (run.to_ns or run.lost[-1].end) - run.from_ns)
+    if len(longest.lost) <= _SHOWN:
+        return longest.lost
+    between = f"… {len(longest.lost) - _SHOWN} more like these …"
+    return (*longest.lost[: _SHOWN // 2], between, *longest.lost[-(_SHOWN // 2) :])
+
+
+def _verdict(
+    stream: Stream,
+    fault: FaultSpan,
+    status: Status,
+    sentence: str,
+    measured: float,
+    bound: Bound | None = None,
+    evidence: tuple[Event | str, ...] = (),
+) -> Verdict:
+    return Verdict(
+        property=NAME,
+        status=status,
+        sentence=sentence,
+        measured=measured,
+        bound=bound,
+        evidence=evidence,
+        aspect="outage",
+        subject=f"{stream.client} to {stream.target}",
+        origin_ns=fault.inject_ns,
+    )

@@ -1,0 +1,135 @@
+"""What a fault should do to a virtual router, and what it did: the common ground of several judges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from harness.bounds.bound import Bound, number
+from harness.bounds.vrrp import (
+    Speaker,
+    successor,
+    takeover_after_farewell,
+    takeover_after_last_advert,
+    takeover_after_silence,
+)
+from harness.properties.facts import CENTISECOND_US, Effect, Facts, FaultSpan, VirtualRouter, speaker_name
+from harness.timeline import Event
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """One fault against one virtual router.
+
+    `owner` announced the addresses when the fault came; `last` is its last advert, `farewell` its
+    advert of priority 0 after the fault; `heir` is who must take over, `first` the first advert of
+    anybody else.  `until_ns` ends the window in which a takeover belongs to this fault.
+    """
+
+    facts: Facts
+    fault: FaultSpan
+    router: VirtualRouter
+    effect: Effect
+    owner: str | None
+    heir: Speaker | None
+    last: Event | None
+    farewell: Event | None
+    first: Event | None
+    until_ns: int
+
+    @property
+    def due(self) -> bool:
+        """Whether the fault hit the owner in a way that must end its adverts."""
+        return self.effect == "silences" and self.owner is not None and self.owner in self.fault.nodes
+
+    @property
+    def owner_interval_us(self) -> int | None:
+        """The interval that the owner announced."""
+        return None if self.last is None else int(self.last.interval_cs) * CENTISECOND_US
+
+    @property
+    def taken_s(self) -> float | None:
+        """From the fault to the first advert of another node, in seconds."""
+        return None if self.first is None else (self.first.t - self.fault.inject_ns) / 1e9
+
+    @property
+    def timer(self) -> Bound | None:
+        """From the last thing the owner said until the heir speaks: exact, by the heir's own timer."""
+        if self.heir is None:
+            return None
+        if self.farewell is not None:
+            return takeover_after_farewell(self.heir, self.owner_interval_us)
+        return takeover_after_last_advert(self.heir, self.owner_interval_us)
+
+    @property
+    def timer_from_ns(self) -> int | None:
+        """When that last thing was said."""
+        said = self.farewell or self.last
+        return None if said is None else said.t
+
+    @property
+    def bound(self) -> Bound | None:
+        """From the fault to the takeover, by the configuration in force and the kind of the owner's end."""
+        if self.heir is None:
+            return None
+        if self.farewell is not None:
+            left = (self.farewell.t - self.fault.inject_ns) / 1e9
+            graceful = takeover_after_farewell(self.heir, self.owner_interval_us)
+            return graceful.later(left, "its priority-0 advert left after the fault by")
+        silent = takeover_after_silence(self.heir, self.owner_interval_us)
+        late = 0.0 if self.last is None else (self.last.t - self.fault.inject_ns) / 1e9
+        if late <= 0:
+            return silent
+        return silent.wider(
+            high=late, why=f"its last advert left {number(late)} s after the fault began to act"
+        )
+
+    @property
+    def due_ns(self) -> int | None:
+        """When the heir's timer runs out."""
+        timer, said = self.timer, self.timer_from_ns
+        return None if timer is None or said is None else said + round(timer.high * 1e9)
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether a frozen owner was thawed before the heir's timer ran out."""
+        due = self.due_ns
+        return self.fault.fault == "freeze" and due is not None and due > self.until_ns
+
+
+def takeovers(facts: Facts) -> list[Takeover]:
+    """Every fault of the timeline against every virtual router."""
+    return [_takeover(facts, fault, router) for fault in facts.faults for router in facts.routers]
+
+
+def _takeover(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> Takeover:
+    effect = facts.effect(fault, router)
+    owner = router.owner_at(fault.inject_ns)
+    until_ns = facts.until_next_fault(fault)
+    # Only a thawed owner speaks again at once; one that starts anew is a backup first.
+    if fault.fault == "freeze" and fault.heal_ns is not None:
+        until_ns = min(until_ns, fault.heal_ns)
+    claims = router.claims(fault.inject_ns, until_ns)
+    first = next((a for a in claims if speaker_name(a) != owner), None)
+    end_ns = until_ns if first is None else first.t
+    said = [a for a in router.adverts if a.t <= end_ns and speaker_name(a) == owner]
+    silenced = facts.silenced(router, fault.inject_ns)
+    heir = successor(s for s in router.others(owner or "") if s.node not in silenced)
+    return Takeover(
+        facts=facts,
+        fault=fault,
+        router=router,
+        effect=effect,
+        owner=owner,
+        heir=_as_announced(heir, first),
+        last=next((a for a in reversed(said) if a.priority > 0), None),
+        farewell=next((a for a in said if a.priority == 0 and a.t >= fault.inject_ns), None),
+        first=first,
+        until_ns=until_ns,
+    )
+
+
+def _as_announced(heir: Speaker | None, first: Event | None) -> Speaker | None:
+    """The heir with the effective priority that it announced: tracking may have moved it."""
+    if heir is None or first is None or speaker_name(first) != heir.node or first.priority == heir.priority:
+        return heir
+    return replace(heir, priority=first.priority)
