@@ -59,13 +59,13 @@ install_tools() {
     packages=$(missing_tools "$1" | xargs)
     [[ -n $packages ]] || return 0
     command -v apt-get >/dev/null || die "missing, and there is no apt-get to install them: $packages"
-    [[ $EUID -eq 0 ]] || command -v sudo >/dev/null || die "needs, once, from an administrator: $install $packages"
     say "installing $packages by apt: tools to build the virtual environment and the node image, no daemon"
+    as_root true || die "that needs sudo; have an administrator run, once: $install $packages"
     as_root apt-get -qq update || say "apt-get update failed; going on with the package lists that are here"
     # shellcheck disable=SC2086  # $packages is a list of words
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
         -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 $packages >/dev/null ||
-        die "apt could not install them (see above); once as root: $install $packages"
+        die "apt could not install them, see above; start again to go on"
 }
 
 # Ids for the users inside a node; without any, everything in a node belongs to one user.

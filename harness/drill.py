@@ -66,11 +66,14 @@ class Drill:
         self.testbed.recorder.emit("phase", name="steady")
         self.testbed.recorder.pass_time(time.monotonic_ns() + int(_BASELINE_S * _NS))
 
-    def strike(self, what: str | Fault) -> Fault:
-        """Inject a fault at a random phase of the advertisement cycle, given as `FAULT[:TARGET]` or made."""
+    def strike(self, what: str | Fault, *, at_once: bool = False) -> Fault:
+        """Inject a fault, given as `FAULT[:TARGET]` or made, at a random phase of the advertisement cycle.
+
+        `at_once` leaves the phase to chance, for a second fault on top of a first.
+        """
         fault = faults.parse(what, self.testbed) if isinstance(what, str) else what
         situation, recorder = self.testbed.situation, self.testbed.recorder
-        if situation.last_advert:
+        if situation.last_advert and not at_once:
             seen = situation.adverts
             recorder.wait(lambda: situation.adverts > seen, 2 * self._down_s(), "the next advertisement")
             newest = max(advert.t for advert in situation.last_advert.values())
@@ -79,6 +82,10 @@ class Drill:
         situation.forget_streaks()
         fault.inject()
         return fault
+
+    def watch(self, seconds: float) -> None:
+        """Take in what happens for so long, expecting nothing."""
+        self.testbed.recorder.pass_time(time.monotonic_ns() + int(seconds * _NS))
 
     def aftermath(self, fault: Fault) -> bool:
         """Watch until clients are served again and owners are stable; False if that never comes."""
@@ -104,6 +111,7 @@ class Drill:
     def finish(self) -> None:
         """Let attempts that are under way end, so that none is cut off by the tear-down."""
         self.testbed.stop_probes()
+        self.testbed.sync()
         self.testbed.recorder.emit("phase", name="done")
 
     def _follow(self, since_ns: int, phase: str, when: str) -> bool:

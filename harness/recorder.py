@@ -30,6 +30,8 @@ class Recorder:
         self.timeline = Timeline()
         self.listeners: list[Callable[[Event], None]] = []
         self.on_exit: Callable[[str, int], None] | None = None
+        self.synced = 0
+        """The number of the last `sync` that the observer has answered."""
         self._file: IO[bytes] = path.open("ab", buffering=0)
         self._epoll = select.epoll()
         self._agents: dict[int, Process] = {}
@@ -155,6 +157,8 @@ class Recorder:
         record = json.loads(line)
         if "_ready" in record:
             self._ready.add(fd)
+        elif "_synced" in record:
+            self.synced = record["_synced"]
         elif "_exited" in record and self.on_exit:
             self.on_exit(record["_exited"], record["t"])
 

@@ -77,6 +77,7 @@ class Testbed:
         self._probes: dict[str, Process] = {}
         self._captures: list[Process] = []
         self._closed = False
+        self._syncs = 0
 
     def _new_node(self, name: str) -> NetnsNode:
         return NetnsNode(name, self._rootfs, self._disks / name, self.artifacts / "logs" / name)
@@ -345,6 +346,13 @@ class Testbed:
         self._watch(name, node)
         for service in spec.services:
             self.start_service(name, service.name)
+
+    def sync(self) -> None:
+        """Take in everything that was on the wire, or happened in a kernel, until now."""
+        self._syncs += 1
+        number = self._syncs
+        self._tell_observer(do="sync", number=number)
+        self.recorder.wait(lambda: self.recorder.synced >= number, 10.0, "the observer's account until now")
 
     def active(self) -> str:
         """The balancer that announces a VIP: the sender of the last advertisement on the wire."""

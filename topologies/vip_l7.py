@@ -42,6 +42,8 @@ OPTIONS = (
     Option("preempt", True, "whether a returning balancer of higher priority takes the VIP back"),
     Option("unicast", False, "unicast advertisements between the two balancers instead of multicast"),
     Option("masters", 3, "number of fake masters"),
+    Option("globals", "", "more lines of keepalived's global_defs, separated by ';'"),
+    Option("instance", "", "more lines of keepalived's vrrp_instance, separated by ';'"),
 )
 
 
@@ -85,6 +87,10 @@ def _master(name: str, address: str) -> NodeSpec:
     return NodeSpec(name, "member", (interface,), {"0.0.0.0/0": "10.0.0.1"}, services=(server,))
 
 
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.split(";") if line.strip())
+
+
 def _balancer(name: str, options: Mapping[str, Any], masters: Mapping[str, str]) -> NodeSpec:
     address = BALANCERS[name]
     peers = tuple(peer for other, peer in BALANCERS.items() if other != name)
@@ -98,6 +104,7 @@ def _balancer(name: str, options: Mapping[str, Any], masters: Mapping[str, str])
         nopreempt=not options["preempt"],
         unicast_source=address if options["unicast"] else "",
         unicast_peers=peers if options["unicast"] else (),
+        extra=_lines(options["instance"]),
     )
     servers = tuple(haproxy.Server(member, f"{at}:{PORT}") for member, at in masters.items())
     health = ("option httpchk", "http-check send meth GET uri /readyz", "http-check expect status 200")
@@ -109,6 +116,10 @@ def _balancer(name: str, options: Mapping[str, Any], masters: Mapping[str, str])
         {"0.0.0.0/0": "10.0.0.1"},
         services=(
             haproxy.Haproxy(haproxy.render_tcp(PORT, servers, check=check, health=health)),
-            keepalived.Keepalived(keepalived.render((instance,), version=options["vrrp_version"])),
+            keepalived.Keepalived(
+                keepalived.render(
+                    (instance,), version=options["vrrp_version"], globals_=_lines(options["globals"])
+                )
+            ),
         ),
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from harness.errors import UsageError, one_of
 from harness.fabric import rtnl
 from harness.fabric.netlink import Request, RouteSocket
+from harness.fabric.rules import Rules
 from harness.kernel import namespaces
 from harness.kernel import syscalls as sc
 from harness.nodes.netns import NetnsNode
@@ -53,6 +54,7 @@ class Fabric:
 
     def __init__(self, hub: NetnsNode) -> None:
         self.hub = hub
+        self.rules = Rules(hub)
         self._segments: dict[str, int] = {}
         self._ports: dict[tuple[str, str], Port] = {}
         # IPv6 start-up chatter of idle ports would flood a large segment for seconds.

@@ -55,11 +55,10 @@ def enter_user_namespace(uids: list[list[int]], gids: list[list[int]]) -> None:
     helper = os.fork()
     if helper == 0:
         os.close(unshared_write)
-        os.read(unshared_read, 1)
-        os._exit(_write_maps(pid, uids, gids))
+        os._exit(_write_maps(pid, uids, gids) if os.read(unshared_read, 1) else 1)
     os.close(unshared_read)
     check(libc.unshare(CLONE_NEWUSER), "a user namespace cannot be made")
-    os.close(unshared_write)
+    os.write(unshared_write, b"u")
     if os.waitpid(helper, 0)[1] != 0:
         raise OSError(0, "the id map of the user namespace cannot be set")
 

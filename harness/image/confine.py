@@ -73,5 +73,11 @@ def run(command: list[str], ids: IdMap, lock: int, env: Mapping[str, str] | None
     finally:
         status = running.end()
     if status == cell.CELL_FAILED:
-        raise MissingCapability(f"no namespace for the node image: {output.strip()}", CURE)
+        raise no_cell(output)
     return status, output
+
+
+def no_cell(output: str) -> MissingCapability:
+    """The error for a cell that could not be made, from what it printed."""
+    reasons = [line.removeprefix("cell: ") for line in output.splitlines() if line.startswith("cell: ")]
+    return MissingCapability(f"no namespaces to build the node image in: {' '.join(reasons)}", CURE)

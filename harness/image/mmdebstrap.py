@@ -129,8 +129,7 @@ def disk_full(log: Path) -> UsageError:
 def explain(output: str, status: int, spec: ImageSpec, log: Path) -> VipdrillError:
     """One sentence for why mmdebstrap failed, and what to do about it."""
     if status == cell.CELL_FAILED:
-        problem = output.strip().splitlines()[-1].removeprefix("cell: ")
-        return MissingCapability(f"no namespaces to build the node image in: {problem}", confine.CURE)
+        return confine.no_cell(output)
     if re.search(FULL, output):
         return disk_full(log)
     if found := re.search(r"Unable to locate package (\S+)", output):

@@ -162,7 +162,8 @@ def _delete(tree: Path, ids: IdMap, lock: int) -> None:
         return
     status, output = confine.run(["rm", "-rf", str(tree)], ids, lock)
     if status != 0:
-        raise UsageError(f"cannot delete {tree}: {output.strip()}")
+        reason = output.strip().splitlines()[-1:]
+        raise UsageError(f"cannot delete {tree}, do it as root ({' '.join(reason)})")
 
 
 def _require_space(root: Path) -> None:

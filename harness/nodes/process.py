@@ -79,6 +79,10 @@ class Process:
         """Signal the process and its descendants as if at one instant: all are stopped first."""
         if self.status is not None:
             return
+        if number == signal.SIGCONT:
+            for pid in self.tree():
+                _kill(pid, number)
+            return
         stopped: list[int] = []
         # A stopped parent can neither start nor mourn a child, so the set is final when it stops growing.
         while fresh := [pid for pid in self.tree() if pid not in stopped]:

@@ -215,6 +215,15 @@ class Observer:
                 self._follow(command["id"], command["pid"])
             elif command["do"] == "expect":
                 self._expect(command)
+            elif command["do"] == "sync":
+                self._sync(command["number"])
+
+    def _sync(self, number: int) -> None:
+        """Tell all that has happened until now, then say so."""
+        self._packet()
+        for watch in self._watches.values():
+            watch.readable()
+        self._out.raw(b'{"_synced":%d}\n' % number)
 
     def _watch(self, node: str, init_pid: int) -> None:
         self._unwatch(node)

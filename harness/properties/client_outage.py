@@ -163,16 +163,22 @@ def _window_end(facts: Facts, fault: FaultSpan) -> int:
 
 
 def _otherwise(facts: Facts, stream: Stream) -> Verdict:
-    """No attempt may be lost while nothing is wrong: before the first fault and once all is healed.
+    """No attempt may be lost while nothing is wrong: steady, before the first fault, and once all is healed.
 
     Healing may move the address back, which is fail-back's business, so the time in which it may do
     that is left out.
     """
     spans = [(f.inject_ns, _quiet_again(facts, f)) for f in facts.faults]
-    lost = [a for a in stream.lost() if not any(a.end >= start and a.t < end for start, end in spans)]
+    steady = facts.timeline.first("phase", name="steady")
+    attempts = [a for a in stream.attempts if steady is None or a.t >= steady.t]
+    lost = [
+        a
+        for a in attempts
+        if a.result != "ok" and not any(a.end >= start and a.t < end for start, end in spans)
+    ]
     measured = len(lost)
     bound = Bound(0, 0, "attempts", "nothing is wrong outside the faults and their healing")
-    sent = len(stream.attempts)
+    sent = len(attempts)
     sentence = f"{stream.client} lost {measured} of {sent} attempts{_causes(lost)} while nothing was wrong"
     status = Status.FAIL if lost else Status.PASS
     if lost and all(facts.lag_s(a.t, a.end) >= (a.end - a.t) / 1e9 for a in lost):

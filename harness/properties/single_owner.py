@@ -64,7 +64,11 @@ def judge(facts: Facts) -> list[Verdict]:
 
 
 def _none(facts: Facts, router: VirtualRouter, claims: list[Ownership]) -> Verdict:
-    gaps = [gap for gap in _gaps(facts, router, claims) if gap is not None]
+    found = _gaps(facts, router, claims)
+    gaps = [gap for gap in found if gap is not None]
+    if found and not gaps:
+        sentence = f"nobody announced {router} for a while, but the faults left no speaker that could have"
+        return _verdict(facts, router, Status.NOT_APPLICABLE, sentence, "none")
     if not gaps:
         sentence = f"{router} was announced from {_at(facts, claims[0].from_ns)} to the end without a gap"
         bound = Bound(0, 0, "s", "no owner ended")

@@ -256,6 +256,8 @@ class Connection:
             if end == 3:
                 if len(self._inbox) > MAX_HEAD_BYTES:
                     self._refuse(431)
+                elif not self._inbox[:1].isalpha():
+                    self._refuse(400)
                 return
             head, self._inbox = self._inbox[:end], self._inbox[end:]
             try:
@@ -305,7 +307,7 @@ class Connection:
         if answer.stream is not None and not request.head_only and not only_half:
             self.streaming = True
             answer.stream(self)
-        elif self._close_after and not self._outbox:
+        elif self._close_after and not self._outbox and not only_half:
             self.close()
 
     def push(self, data: bytes) -> None:

@@ -1,0 +1,1 @@
+"""The pytest suites: one file per property, `incidents/`, and `selftest/` for the harness itself."""

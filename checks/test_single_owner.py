@@ -1,0 +1,57 @@
+"""single-owner: over the whole run, never two owners of the VIP and never none, longer than the bound."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from checks.judging import must_catch, must_hold
+from harness.drill import Drill
+from harness.properties import judge_all
+
+
+@pytest.mark.testbed("vip-l7")
+def test_an_undisturbed_pair_has_one_owner(drill: Drill) -> None:
+    drill.steady()
+    drill.watch(2.0)
+    drill.finish()
+    must_hold(judge_all(drill.testbed.recorder.timeline), "single-owner")
+
+
+@pytest.mark.testbed("vip-l7")
+def test_one_lost_advert_is_forgiven(drill: Drill) -> None:
+    """A control: a backup waits for three advertisements before it takes over."""
+    testbed = drill.testbed
+    drill.steady()
+    rule = testbed.fabric.rules.drop("ip protocol 112", destination=testbed.fabric.port("lb2", "eth0"))
+    adverts = testbed.situation.adverts
+    testbed.recorder.wait(lambda: testbed.situation.adverts > adverts, 5, "one advert that nobody gets")
+    testbed.fabric.rules.remove(rule)
+    drill.watch(1.0)
+    drill.finish()
+    must_hold(judge_all(testbed.recorder.timeline), "single-owner")
+
+
+# -- saboteurs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.testbed("vip-l7")
+def test_vrrp_dropped_one_way_is_caught(drill: Drill) -> None:
+    """The backup does not hear the owner: split-brain (both announce, both have the address)."""
+    testbed = drill.testbed
+    drill.steady()
+    testbed.fabric.rules.drop("ip protocol 112", destination=testbed.fabric.port("lb2", "eth0"))
+    drill.watch(1.5)
+    drill.finish()
+    must_catch(judge_all(testbed.recorder.timeline), "single-owner", "two")
+
+
+@pytest.mark.testbed("vip-l7")
+def test_a_vip_without_any_owner_is_caught(drill: Drill) -> None:
+    drill.steady()
+    for balancer in ("lb1", "lb2"):
+        drill.testbed.process(balancer, "keepalived").signal_tree(signal.SIGSTOP)
+    drill.watch(1.5)
+    drill.finish()
+    must_catch(judge_all(drill.testbed.recorder.timeline), "single-owner", "none")

@@ -1,0 +1,114 @@
+"""vip-migration: the active balancer fails in some way; the VIP moves within its bound, and clients follow."""
+
+from __future__ import annotations
+
+
+import signal
+
+import pytest
+
+from checks.judging import drilled, must_catch, must_hold
+from harness.drill import Drill
+from harness.properties import judge_all
+
+FAULTS = ("host-crash", "kill", "stop", "freeze", "link-down")
+_NS = 1_000_000_000
+
+
+@pytest.mark.smoke
+@pytest.mark.testbed("vip-l7")
+def test_the_vip_moves_when_its_host_crashes(drill: Drill) -> None:
+    must_hold(drilled(drill, "host-crash"), "vip-migration", "client-outage", "single-owner", "fail-back")
+
+
+@pytest.mark.testbed("vip-l7")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_vip_moves_within_its_bound(drill: Drill, fault: str) -> None:
+    must_hold(drilled(drill, fault), "vip-migration", "client-outage", "single-owner")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.testbed("vip-l7", vrrp_version=2, advert_int=1)
+def test_the_vip_moves_within_its_bound_with_version_2(drill: Drill, fault: str) -> None:
+    must_hold(drilled(drill, fault, heal=False), "vip-migration", "client-outage", "single-owner")
+
+
+@pytest.mark.testbed("vip-l7", unicast=True)
+def test_unicast_adverts_move_the_vip_as_well(drill: Drill) -> None:
+    must_hold(drilled(drill, "host-crash"), "vip-migration", "client-outage", "single-owner", "fail-back")
+
+
+# -- controls: what must not be flagged ----------------------------------------------------------------
+
+
+@pytest.mark.testbed("vip-l7")
+@pytest.mark.parametrize("fault", ["host-crash:standby", "kill:standby", "freeze:standby"])
+def test_the_standby_s_failure_moves_nothing(drill: Drill, fault: str) -> None:
+    must_hold(drilled(drill, fault), "vip-migration", "client-outage", "single-owner")
+
+
+@pytest.mark.testbed("vip-l7", advert_int=1.0)
+def test_a_short_freeze_moves_nothing(drill: Drill) -> None:
+    """A host that freezes for less than two advertisements is missed by nobody's timer."""
+    drill.steady()
+    fault = drill.strike("freeze")
+    drill.testbed.recorder.pass_time(fault.injected_ns + _NS)
+    drill.heal(fault)
+    drill.finish()
+    must_hold(judge_all(drill.testbed.recorder.timeline), "vip-migration", "single-owner")
+
+
+# -- saboteurs: what must be caught --------------------------------------------------------------------
+
+
+@pytest.mark.testbed("vip-l7")
+def test_a_dead_standby_is_caught(drill: Drill) -> None:
+    """The standby stopped taking part without anybody having noticed."""
+    drill.steady()
+    drill.testbed.process("lb2", "keepalived").signal_tree(signal.SIGSTOP)
+    drill.strike("host-crash:lb1")
+    drill.watch(1.5)
+    drill.finish()
+    must_catch(judge_all(drill.testbed.recorder.timeline), "vip-migration")
+
+
+@pytest.mark.testbed("vip-l7")
+def test_a_late_standby_is_caught(drill: Drill) -> None:
+    """The standby stands still until its bound is over: a takeover beyond the bound, not the harness's lag."""
+    drill.steady()
+    crash = drill.strike("host-crash")
+    drill.testbed.process("lb2", "keepalived").signal_tree(signal.SIGSTOP)
+    drill.testbed.recorder.pass_time(crash.injected_ns + 3 * _NS // 4)
+    drill.testbed.process("lb2", "keepalived").signal_tree(signal.SIGCONT)
+    drill.aftermath(crash)
+    drill.finish()
+    must_catch(judge_all(drill.testbed.recorder.timeline), "vip-migration", "takeover")
+
+
+@pytest.mark.testbed("vip-l7")
+def test_a_silent_takeover_is_caught(drill: Drill) -> None:
+    """Without gratuitous ARP the neighbours go on sending to the host that is gone."""
+    fabric = drill.testbed.fabric
+    fabric.rules.drop("arp saddr ip 10.0.0.100", source=fabric.port("lb2", "eth0"))
+    verdicts = drilled(drill, "host-crash", heal=False)
+    must_catch(verdicts, "vip-migration", "gratuitous ARP")
+    must_catch(verdicts, "client-outage")
+
+
+@pytest.mark.testbed("vip-l7")
+def test_an_early_takeover_is_caught(drill: Drill) -> None:
+    """A takeover before the active balancer's silence was long enough: the bound has two sides."""
+    testbed = drill.testbed
+    drill.steady()
+    heard = testbed.fabric.rules.drop(
+        "ip protocol 112", source=testbed.fabric.port("lb1", "eth0"), destination=testbed.fabric.port("lb2", "eth0")
+    )
+    adverts = testbed.situation.adverts
+    testbed.recorder.wait(lambda: testbed.situation.adverts >= adverts + 3, 5, "three adverts that lb2 cannot hear")
+    drill.strike("kill:lb1", at_once=True)
+    testbed.fabric.rules.remove(heard)
+    drill.watch(1.0)
+    drill.finish()
+    must_catch(judge_all(testbed.recorder.timeline), "vip-migration")
+
+

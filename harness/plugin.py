@@ -1,0 +1,262 @@
+"""The pytest plugin: testbeds as fixtures, drills in tests, evidence in failures.
+
+A repository opts in with `vipdrill = true` in its pytest configuration (or `pytest --vipdrill`);
+then the whole pytest run enters a bubble before anything is collected.
+
+    @pytest.mark.testbed("vip-l7", advert_int=0.1)
+    def test_standby_takes_over(drill):
+        ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import bubble
+from harness.errors import CheckFailed, TestbedError, UsageError, VipdrillError
+
+if TYPE_CHECKING:
+    from harness.drill import Drill
+    from harness.faults.base import Fault
+    from harness.session import Image
+    from harness.testbed import Testbed
+    from harness.timeline import Timeline
+
+_RUN = "VIPDRILL_RUN"
+_SEED = "VIPDRILL_SEED"
+_testbed_key = pytest.StashKey["Testbed"]()
+_failed_key = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options and ini values, all under the name of vipdrill."""
+    group = parser.getgroup("vipdrill", "load-balancer testbeds")
+    group.addoption("--vipdrill", action="store_true", help="run in a bubble, so that testbeds can be built")
+    group.addoption("--vipdrill-suite", default="trixie", help="Debian release of the node image")
+    group.addoption("--vipdrill-seed", type=int, help="repeat an earlier run's random choices")
+    group.addoption("--vipdrill-artifacts", help="folder for artifacts (default: .vipdrill at the root)")
+    group.addoption(
+        "--vipdrill-keep",
+        choices=("failed", "all", "none"),
+        default="failed",
+        help="whose artifacts to keep (default: failed)",
+    )
+    parser.addini("vipdrill", "run in a bubble, so that testbeds can be built", type="bool", default=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Markers."""
+    config.addinivalue_line(
+        "markers", "testbed(architecture, **options): the testbed that the `testbed` fixture builds for a test"
+    )
+
+
+def _wanted(config: pytest.Config) -> bool:
+    return bool(config.getoption("--vipdrill") or config.getini("vipdrill"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Enter the bubble, once, before collection; xdist's workers are children of it."""
+    idle = config.option.help or config.option.version or config.option.collectonly
+    if idle or not _wanted(config) or bubble.inside():
+        return
+    from harness import session
+
+    os.environ.setdefault(_RUN, time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}")
+    os.environ.setdefault(_SEED, str(_given(config, "seed") or session.new_seed()))
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.stop_global_capturing()
+    try:
+        session.image(config.getoption("--vipdrill-suite"))
+        session.pki_ready()
+        bubble.enter()
+    except VipdrillError as error:
+        raise pytest.UsageError(f"vipdrill: {error}") from None
+
+
+def _given(config: pytest.Config, name: str) -> Any:
+    return config.getoption(f"--vipdrill-{name}")
+
+
+def _base_seed(config: pytest.Config) -> int:
+    given = _given(config, "seed")
+    return int(given if given is not None else os.environ.get(_SEED, "0"))
+
+
+def _artifacts(config: pytest.Config) -> Path:
+    root = _given(config, "artifacts") or os.environ.get("VIPDRILL_ARTIFACTS") or config.rootpath / ".vipdrill"
+    return Path(root).absolute() / os.environ.get(_RUN, "run")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """What is needed to run the same again."""
+    if not bubble.inside():
+        return None
+    return f"vipdrill: seed {_base_seed(config)}, {_given(config, 'suite')} nodes, artifacts in {_artifacts(config)}"
+
+
+# -- fixtures --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def vipdrill_image(request: pytest.FixtureRequest) -> Image:
+    """The node image of this run."""
+    from harness import session
+
+    return session.image(_given(request.config, "suite"), build=False)
+
+
+@pytest.fixture
+def vipdrill_seed(request: pytest.FixtureRequest) -> int:
+    """This test's own seed, made of the run's seed and the test's name."""
+    text = f"{_base_seed(request.config)} {request.node.nodeid}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % 1_000_000
+
+
+@pytest.fixture
+def artifact_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """This test's own folder for evidence; kept as --vipdrill-keep says."""
+    folder = _artifacts(request.config) / re.sub(r"[^A-Za-z0-9._=-]+", "-", request.node.nodeid)[-150:].strip("-")
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    keep = _given(request.config, "keep")
+    if keep == "none" or (keep == "failed" and not request.node.stash.get(_failed_key, False)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def new_testbed(
+    request: pytest.FixtureRequest, vipdrill_image: Image, vipdrill_seed: int, artifact_folder: Path
+) -> Iterator[Callable[..., Testbed]]:
+    """A function that builds a testbed: `new_testbed("vip-l7", advert_int=1)`, or of a Topology."""
+    import topologies
+    from harness.testbed import Testbed
+    from harness.topology import Topology
+
+    if not bubble.inside():
+        raise UsageError(
+            "this pytest run is not in a bubble: put `vipdrill = true` into the pytest configuration, "
+            "or run `pytest --vipdrill`"
+        )
+    made: list[Testbed] = []
+
+    def build(architecture: str | Topology, *, probe_rate: float = 100.0, **options: Any) -> Testbed:
+        topology = architecture if isinstance(architecture, Topology) else topologies.make(architecture, options)
+        folder = artifact_folder / str(len(made)) if made else artifact_folder
+        testbed = Testbed(
+            topology,
+            vipdrill_image.rootfs,
+            folder,
+            seed=vipdrill_seed,
+            versions=vipdrill_image.versions,
+            probe_rate=probe_rate,
+        )
+        made.append(testbed)
+        request.node.stash[_testbed_key] = testbed
+        testbed.build()
+        return testbed
+
+    yield build
+    for testbed in reversed(made):
+        testbed.close()
+        if request.node.stash.get(_failed_key, False) or _given(request.config, "keep") == "all":
+            _keep_evidence(testbed, _command_again(request.node))
+
+
+def _keep_evidence(testbed: Testbed, again: str) -> None:
+    from harness.properties import judge_all
+    from harness.report.evidence import write_artifacts
+
+    timeline = testbed.recorder.timeline
+    if timeline.first("run") is None:
+        return
+    write_artifacts(testbed.artifacts, timeline, judge_all(timeline), again)
+
+
+@pytest.fixture
+def testbed(request: pytest.FixtureRequest, new_testbed: Callable[..., Testbed]) -> Testbed:
+    """The testbed that the test's `testbed` marker asks for, built and running."""
+    marker = request.node.get_closest_marker("testbed")
+    if marker is None or not marker.args:
+        raise UsageError(f"{request.node.name} uses `testbed` without @pytest.mark.testbed(ARCHITECTURE, ...)")
+    options = dict(marker.kwargs)
+    param = getattr(request, "param", None)
+    if isinstance(param, dict):
+        options.update(param)
+    return new_testbed(marker.args[0], **options)
+
+
+@pytest.fixture
+def drill(testbed: Testbed) -> Drill:
+    """A drill on the test's testbed: steady, strike, aftermath, heal."""
+    from harness.drill import Drill
+
+    return Drill(testbed)
+
+
+@pytest.fixture
+def faults(testbed: Testbed) -> Iterator[Callable[[str], Fault]]:
+    """A function that aims a fault (`FAULT[:TARGET]`), for a `with` block; what still acts at the end is healed."""
+    from harness import faults as library
+
+    aimed: list[Fault] = []
+
+    def aim(text: str) -> Fault:
+        aimed.append(library.parse(text, testbed))
+        return aimed[-1]
+
+    yield aim
+    for fault in reversed(aimed):
+        fault.heal()
+
+
+@pytest.fixture
+def timeline(testbed: Testbed) -> Timeline:
+    """The timeline of the test's testbed, growing while the test waits."""
+    return testbed.recorder.timeline
+
+
+@pytest.fixture
+def probe(testbed: Testbed) -> Any:
+    """The clients' present fortunes: `answered`, `lost`, `streak`, by client."""
+    return testbed.situation
+
+
+# -- failures ----------------------------------------------------------------------------------------
+
+
+def _command_again(item: pytest.Item) -> str:
+    return f"pytest {shlex.quote(item.nodeid)} --vipdrill-seed {_base_seed(item.config)}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Evidence into the failure's text; a broken testbed is an error, never a failed check."""
+    report = yield
+    if call.excinfo is None or call.excinfo.errisinstance(pytest.skip.Exception):
+        return report
+    item.stash[_failed_key] = True
+    error = call.excinfo.value
+    testbed = item.stash.get(_testbed_key, None)
+    if isinstance(error, VipdrillError | CheckFailed):
+        report.longrepr = f"{type(error).__name__}: {error}"
+    if isinstance(error, TestbedError) and report.when == "call":
+        # pytest knows errors only outside the call; JUnit and the summary then tell the two apart.
+        report.when = "setup"
+        report.longrepr = f"The testbed broke; nothing was learned about the load balancer.\n{report.longrepr}"
+    if testbed is not None:
+        lines = [f"artifacts: {testbed.artifacts}", f"run again: {_command_again(item)}"]
+        report.sections.append(("vipdrill", "\n".join(lines)))
+    return report

@@ -1,0 +1,82 @@
+"""The verdict in one sentence that a manager understands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from harness.bounds.bound import Bound
+from harness.report.summary import Summary
+from harness.timeline import Timeline
+from harness.verdict import Status, Verdict, worst
+
+_WORDS = {Status.FAIL: "failed", Status.UNKNOWN: "could not be decided"}
+
+
+def outcome(verdicts: Sequence[Verdict]) -> Status:
+    """What the run amounts to: pass, fail, or unknown; a run of which nothing was decided is unknown."""
+    status = worst(verdicts)
+    return Status.UNKNOWN if status is Status.NOT_APPLICABLE else status
+
+
+def headline(timeline: Timeline, verdicts: Sequence[Verdict], summary: Summary | None = None) -> str:
+    """For example "VIP moved in 0.31 s, promised ≤ 0.36 s; 29 of 3,000 requests lost."."""
+    figures = summary or Summary.of(timeline)
+    parts = [_move(figures, verdicts), _requests(figures)]
+    parts += [_others(verdicts, status) for status in (Status.FAIL, Status.UNKNOWN)]
+    text = "; ".join(part for part in parts if part)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _move(figures: Summary, verdicts: Sequence[Verdict]) -> str:
+    if not verdicts:
+        return "nothing was judged: the run ended too early"
+    if not figures.faults:
+        return "no fault was injected"
+    slowest, bound = figures.slowest, figures.bound
+    if slowest is None:
+        owners = sorted({move.owner for move in figures.takeovers if move.owner})
+        came = [move.first.node for move in figures.takeovers if move.first is not None]
+        if came:
+            return f"the VIP moved to {came[0]} though nothing called for it"
+        return f"the VIP stayed on {', '.join(owners)}" if owners else "no VIP was announced"
+    vips = "VIP" if len(figures.due) == 1 else f"{len(figures.due)} VIPs, the slowest of them,"
+    if slowest.taken_s is None:
+        promise = f", promised {_promise(bound, 2)}" if bound is not None else ""
+        return f"{vips} never moved{promise}"
+    if bound is None:
+        return f"{vips} moved in {slowest.taken_s:.2f} s"
+    places = _places(slowest.taken_s, bound)
+    late = slowest.taken_s < bound.low or slowest.taken_s > bound.high
+    promise = _promise(bound, places, both=late and slowest.taken_s < bound.low)
+    return f"{vips} moved in {slowest.taken_s:.{places}f} s, promised {promise}"
+
+
+def _promise(bound: Bound, places: int, *, both: bool = False) -> str:
+    if math.isinf(bound.high):
+        return f"≥ {bound.low:.{places}f} {bound.unit}"
+    high = f"{bound.high:.{places}f} {bound.unit}"
+    return f"{bound.low:.{places}f} to {high}" if both else f"≤ {high}"
+
+
+def _places(measured: float, bound: Bound) -> int:
+    """Two decimals, or as many as it takes to see on which side of the bound the value lies."""
+    for places in (2, 3, 4):
+        shown = round(measured, places)
+        low, high = round(bound.low, places), round(bound.high, places)
+        seen = (shown > high) - (shown < low)
+        if seen == (measured > bound.high) - (measured < bound.low):
+            return places
+    return 6
+
+
+def _requests(figures: Summary) -> str:
+    sent, lost = figures.requests()
+    if not sent:
+        return "no client asked anything"
+    return f"{f'{lost:,}' if lost else 'none'} of {sent:,} requests lost"
+
+
+def _others(verdicts: Sequence[Verdict], status: Status) -> str:
+    found = dict.fromkeys(verdict.property for verdict in verdicts if verdict.status is status)
+    return f"{', '.join(found)} {_WORDS[status]}" if found else ""

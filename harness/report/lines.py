@@ -1,0 +1,85 @@
+"""Lines of styled text, laid out here and coloured by rich at the very end.
+
+A style says what colour adds; the text alone must tell everything.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from harness.verdict import Status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Span = tuple[str, str]
+Line = list[Span]
+
+STYLE = {
+    Status.PASS: "green",
+    Status.FAIL: "bold red",
+    Status.UNKNOWN: "yellow",
+    Status.NOT_APPLICABLE: "dim",
+}
+TONE_STYLE = {"plain": "", "good": "green", "bad": "red", "fault": "bold magenta"}
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """Signs for states, so that colour is never the only carrier; ASCII where nothing else can be shown."""
+
+    status: dict[Status, str]
+    tone: dict[str, str]
+    bars: str
+    dot: str
+
+    @classmethod
+    def of(cls, encoding: str | None) -> Glyphs:
+        """Those that an encoding can show."""
+        return _UNICODE if "utf" in (encoding or "").lower() else _ASCII
+
+
+_UNICODE = Glyphs(
+    {Status.PASS: "✓", Status.FAIL: "✗", Status.UNKNOWN: "?", Status.NOT_APPLICABLE: "-"},
+    {"plain": "·", "good": "✓", "bad": "✗", "fault": "!"},
+    "▁▂▃▄▅▆▇█",
+    "·",
+)
+_ASCII = Glyphs(
+    {Status.PASS: "+", Status.FAIL: "x", Status.UNKNOWN: "?", Status.NOT_APPLICABLE: "-"},
+    {"plain": " ", "good": "+", "bad": "x", "fault": "!"},
+    "_.:-=+*#",
+    "-",
+)
+
+
+def wrapped(text: str, width: int, indent: int, style: str = "") -> list[Line]:
+    """A paragraph within `width` columns, every line of it indented."""
+    room = max(width - indent, 20)
+    parts = textwrap.wrap(text, room, break_on_hyphens=False, break_long_words=False)
+    return [[(" " * indent, ""), (part, style)] for part in parts]
+
+
+def plain(lines: Iterable[Line]) -> str:
+    """The lines without any colour."""
+    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
+
+
+def console(file: TextIO | None = None) -> Console:
+    """rich's console: colours as the terminal, NO_COLOR and TERM allow."""
+    from rich.console import Console
+
+    return Console(file=file, highlight=False, markup=False, emoji=False)
+
+
+def show(lines: Iterable[Line], on: Console) -> None:
+    """Print lines as they are: they were laid out for the width already, and commands must not be broken."""
+    from rich.text import Text
+
+    for line in lines:
+        text = Text.assemble(*[(part, style) for part, style in line])
+        text.rstrip()
+        on.print(text, soft_wrap=True)
