@@ -1,7 +1,6 @@
-"""vip-migration: the active balancer fails in some way; the VIP moves within its bound, and clients follow."""
+"""vip-migration: the active balancer fails; the VIP moves within its bound, and clients follow."""
 
 from __future__ import annotations
-
 
 import signal
 
@@ -74,7 +73,7 @@ def test_a_dead_standby_is_caught(drill: Drill) -> None:
 
 @pytest.mark.testbed("vip-l7")
 def test_a_late_standby_is_caught(drill: Drill) -> None:
-    """The standby stands still until its bound is over: a takeover beyond the bound, not the harness's lag."""
+    """The standby stands still until its bound is over: a takeover beyond the bound."""
     drill.steady()
     crash = drill.strike("host-crash")
     drill.testbed.process("lb2", "keepalived").signal_tree(signal.SIGSTOP)
@@ -101,14 +100,16 @@ def test_an_early_takeover_is_caught(drill: Drill) -> None:
     testbed = drill.testbed
     drill.steady()
     heard = testbed.fabric.rules.drop(
-        "ip protocol 112", source=testbed.fabric.port("lb1", "eth0"), destination=testbed.fabric.port("lb2", "eth0")
+        "ip protocol 112",
+        source=testbed.fabric.port("lb1", "eth0"),
+        destination=testbed.fabric.port("lb2", "eth0"),
     )
     adverts = testbed.situation.adverts
-    testbed.recorder.wait(lambda: testbed.situation.adverts >= adverts + 3, 5, "three adverts that lb2 cannot hear")
+    testbed.recorder.wait(
+        lambda: testbed.situation.adverts >= adverts + 3, 5, "three adverts that lb2 cannot hear"
+    )
     drill.strike("kill:lb1", at_once=True)
     testbed.fabric.rules.remove(heard)
     drill.watch(1.0)
     drill.finish()
     must_catch(judge_all(testbed.recorder.timeline), "vip-migration")
-
-

@@ -133,7 +133,7 @@ def _refused(error: OSError) -> MissingCapability:
     )
 
 
-def _init(command: list[str], mount_point: Path, report: int, mask: set[signal.Signals]) -> None:
+def _init(command: list[str], mount_point: Path, report: int, mask: set[int | signal.Signals]) -> None:
     """Process 1 of the bubble: mounts, starts the run, reaps orphans, passes signals on. Never returns."""
     status = 125 << 8
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -150,7 +149,9 @@ def _extra_options(words: list[str]) -> dict[str, str]:
     while rest:
         word = rest.pop(0)
         if not word.startswith("--"):
-            raise UsageError(f"unexpected argument {word!r}; options of the architecture are given as --NAME VALUE")
+            raise UsageError(
+                f"unexpected argument {word!r}; options of the architecture are given as --NAME VALUE"
+            )
         name, equals, value = word[2:].partition("=")
         if not equals:
             if not rest or rest[0].startswith("--"):
@@ -195,7 +196,9 @@ def image_ls() -> None:
     if not images:
         typer.echo("no image is built yet; `vipdrill image build` makes one")
     for info in images:
-        versions = " ".join(f"{n} {info.packages[n]}" for n in ("keepalived", "haproxy") if n in info.packages)
+        versions = " ".join(
+            f"{n} {info.packages[n]}" for n in ("keepalived", "haproxy") if n in info.packages
+        )
         typer.echo(f"{info.key:<24}{info.size_bytes / 1e6:>8.0f} MB  {versions}")
 
 

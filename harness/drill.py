@@ -28,11 +28,11 @@ class NotSteady(TestbedError):
 
 
 class Drill:
-    """Runs faults on a built testbed. `seed` decides at which phase of the advertisement cycle they strike."""
+    """Runs faults on a built testbed; `seed` decides at which phase of an advertisement cycle."""
 
     def __init__(self, testbed: Testbed, seed: int | None = None) -> None:
         self.testbed = testbed
-        self._random = random.Random(testbed.seed if seed is None else seed)  # noqa: S311  (no secret)
+        self._random = random.Random(testbed.seed if seed is None else seed)
 
     # -- how long things may take ------------------------------------------------------------------
 
@@ -110,8 +110,8 @@ class Drill:
 
     def finish(self) -> None:
         """Let attempts that are under way end, so that none is cut off by the tear-down."""
-        self.testbed.stop_probes()
-        self.testbed.sync()
+        self.testbed.witnesses.stop_probes()
+        self.testbed.witnesses.sync()
         self.testbed.recorder.emit("phase", name="done")
 
     def _follow(self, since_ns: int, phase: str, when: str) -> bool:
@@ -125,7 +125,7 @@ class Drill:
         return True
 
     def _settle(self, since_ns: int, timeout_s: float) -> None:
-        """Wait until the owners have been the same for longer than any takeover takes, and clients are served."""
+        """Wait until owners have been the same for longer than any takeover takes, and clients are served."""
         situation, recorder = self.testbed.situation, self.testbed.recorder
 
         def calm_at() -> int:

@@ -21,7 +21,9 @@ try:
         memo: dict[str, str] = {}
 
     _scan = _json.make_scanner(_Strict)  # type: ignore[arg-type]
-    _encode = _json.make_encoder(None, None, _json.encode_basestring_ascii, None, ":", ",", False, False, True)  # type: ignore[arg-type]
+    _encode = _json.make_encoder(
+        None, None, _json.encode_basestring_ascii, None, ":", ",", False, False, True
+    )  # type: ignore[arg-type]
     if "".join(_encode({"a": [1, None]}, 0)) != '{"a":[1,null]}' or _scan('{"a": 1}', 0) != ({"a": 1}, 8):
         raise ImportError
 except (ImportError, AttributeError, TypeError):  # pragma: no cover - a Python that hides them

@@ -111,7 +111,9 @@ def _certificate(
         .not_valid_after(period[1])
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
         .add_extension(identifier, critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
+        )
         .add_extension(_usage(ca=issuer is None), critical=True)
     )
     if issuer is not None:

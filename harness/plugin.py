@@ -16,7 +16,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Markers."""
     config.addinivalue_line(
-        "markers", "testbed(architecture, **options): the testbed that the `testbed` fixture builds for a test"
+        "markers",
+        "testbed(architecture, **options): the testbed that the `testbed` fixture builds for a test",
     )
 
 
@@ -96,7 +97,9 @@ def _base_seed(config: pytest.Config) -> int:
 
 
 def _artifacts(config: pytest.Config) -> Path:
-    root = _given(config, "artifacts") or os.environ.get("VIPDRILL_ARTIFACTS") or config.rootpath / ".vipdrill"
+    root = (
+        _given(config, "artifacts") or os.environ.get("VIPDRILL_ARTIFACTS") or config.rootpath / ".vipdrill"
+    )
     return Path(root).absolute() / os.environ.get(_RUN, "run")
 
 
@@ -104,7 +107,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     """What is needed to run the same again."""
     if not bubble.inside():
         return None
-    return f"vipdrill: seed {_base_seed(config)}, {_given(config, 'suite')} nodes, artifacts in {_artifacts(config)}"
+    seed, suite = _base_seed(config), _given(config, "suite")
+    return f"vipdrill: seed {seed}, {suite} nodes, artifacts in {_artifacts(config)}"
 
 
 # -- fixtures --------------------------------------------------------------------------------------
@@ -128,7 +132,9 @@ def vipdrill_seed(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def artifact_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     """This test's own folder for evidence; kept as --vipdrill-keep says."""
-    folder = _artifacts(request.config) / re.sub(r"[^A-Za-z0-9._=-]+", "-", request.node.nodeid)[-150:].strip("-")
+    folder = _artifacts(request.config) / re.sub(r"[^A-Za-z0-9._=-]+", "-", request.node.nodeid)[-150:].strip(
+        "-"
+    )
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
     keep = _given(request.config, "keep")
@@ -153,7 +159,9 @@ def new_testbed(
     made: list[Testbed] = []
 
     def build(architecture: str | Topology, *, probe_rate: float = 100.0, **options: Any) -> Testbed:
-        topology = architecture if isinstance(architecture, Topology) else topologies.make(architecture, options)
+        topology = (
+            architecture if isinstance(architecture, Topology) else topologies.make(architecture, options)
+        )
         folder = artifact_folder / str(len(made)) if made else artifact_folder
         testbed = Testbed(
             topology,
@@ -190,7 +198,9 @@ def testbed(request: pytest.FixtureRequest, new_testbed: Callable[..., Testbed])
     """The testbed that the test's `testbed` marker asks for, built and running."""
     marker = request.node.get_closest_marker("testbed")
     if marker is None or not marker.args:
-        raise UsageError(f"{request.node.name} uses `testbed` without @pytest.mark.testbed(ARCHITECTURE, ...)")
+        raise UsageError(
+            f"{request.node.name} uses `testbed` without @pytest.mark.testbed(ARCHITECTURE, ...)"
+        )
     options = dict(marker.kwargs)
     param = getattr(request, "param", None)
     if isinstance(param, dict):
@@ -208,7 +218,7 @@ def drill(testbed: Testbed) -> Drill:
 
 @pytest.fixture
 def faults(testbed: Testbed) -> Iterator[Callable[[str], Fault]]:
-    """A function that aims a fault (`FAULT[:TARGET]`), for a `with` block; what still acts at the end is healed."""
+    """A function that aims a fault (`FAULT[:TARGET]`) for a `with` block; all are healed at the end."""
     from harness import faults as library
 
     aimed: list[Fault] = []
@@ -242,7 +252,9 @@ def _command_again(item: pytest.Item) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Evidence into the failure's text; a broken testbed is an error, never a failed check."""
     report = yield
     if call.excinfo is None or call.excinfo.errisinstance(pytest.skip.Exception):
@@ -255,7 +267,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if isinstance(error, TestbedError) and report.when == "call":
         # pytest knows errors only outside the call; JUnit and the summary then tell the two apart.
         report.when = "setup"
-        report.longrepr = f"The testbed broke; nothing was learned about the load balancer.\n{report.longrepr}"
+        report.longrepr = (
+            f"The testbed broke; nothing was learned about the load balancer.\n{report.longrepr}"
+        )
     if testbed is not None:
         lines = [f"artifacts: {testbed.artifacts}", f"run again: {_command_again(item)}"]
         report.sections.append(("vipdrill", "\n".join(lines)))

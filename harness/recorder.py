@@ -69,7 +69,9 @@ class Recorder:
     def wait_ready(self, agent: Process, timeout_s: float = 20.0) -> None:
         """Wait until an agent has said that it serves."""
         fd = agent.events
-        self.wait(lambda: fd in self._ready or fd not in self._agents, timeout_s, f"{agent.node}/{agent.name} ready")
+        self.wait(
+            lambda: fd in self._ready or fd not in self._agents, timeout_s, f"{agent.node}/{agent.name} ready"
+        )
         if fd not in self._ready:
             raise TestbedError(f"{agent.node}/{agent.name} ended at its start: {_tail(agent.log)}")
 
@@ -141,7 +143,9 @@ class Recorder:
                 events.append(parse_event(line))
             except ValueError as error:
                 agent = self._agents[fd]
-                raise TestbedError(f"{agent.node}/{agent.name} told nonsense ({error}): {line[:200]!r}") from None
+                raise TestbedError(
+                    f"{agent.node}/{agent.name} told nonsense ({error}): {line[:200]!r}"
+                ) from None
             kept += line + b"\n"
         if kept:
             self._write(bytes(kept))

@@ -1,4 +1,4 @@
-"""What the command line and the pytest plugin share: the image, artifact folders, one drill with its verdict."""
+"""What the command line and the pytest plugin share: the image, seeds, artifact folders."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def artifacts_root(given: str | None) -> Path:
 
 
 def new_folder(root: Path, name: str) -> Path:
-    """A new, empty folder below `root` whose name begins with the time; raises UsageError if there is no room."""
+    """A new, empty folder below `root`, named by the time first; raises UsageError if it cannot be made."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100]
     for attempt in range(1000):

@@ -65,7 +65,9 @@ class Situation:
 
     def summary(self) -> str:
         """One line for a person who waits."""
-        owners = ", ".join(f"VRID {vrid}: {node}" for vrid, node in sorted(self.owner_of.items())) or "no owner"
+        owners = (
+            ", ".join(f"VRID {vrid}: {node}" for vrid, node in sorted(self.owner_of.items())) or "no owner"
+        )
         clients = ", ".join(
             f"{client} {self.answered.get(client, 0)} answered, {self.lost.get(client, 0)} lost"
             for client in sorted({*self.answered, *self.lost})

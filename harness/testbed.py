@@ -1,20 +1,19 @@
 """A testbed: one topology, built and running. The engine's side of everything left of the timeline.
 
-    build    boot nodes, lay the fabric, start observers, then services, then probes
-    use      nodes, faults, waits; every witness reports to the recorder
-    close    stop witnesses, kill nodes; the kernel removes the rest
+build    boot nodes, lay the fabric, start observers, then services, then probes
+use      nodes, faults, waits; every witness reports to the recorder
+close    stop witnesses, kill nodes; the kernel removes the rest
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 from concurrent.futures import Future
+from functools import partial
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from harness import __version__, bubble, paths
 from harness.errors import TestbedError, UsageError, one_of
@@ -25,11 +24,13 @@ from harness.kernel import namespaces
 from harness.kernel import syscalls as sc
 from harness.nodes.netns import NetnsNode
 from harness.nodes.process import Process
+from harness.observe.witnesses import Witnesses
 from harness.recorder import Recorder
 from harness.services.base import Service
 from harness.situation import Situation
+from harness.snapshot import snapshot
 from harness.timeline import FORMAT
-from harness.topology import NodeSpec, ProbeSpec, Topology
+from harness.topology import NodeSpec, Topology
 
 HUB = "fabric"
 _numbers = 0
@@ -72,12 +73,9 @@ class Testbed:
         self.hub = self._new_node(HUB)
         self.nodes: dict[str, NetnsNode] = {spec.name: self._new_node(spec.name) for spec in topology.nodes}
         self.fabric: Fabric
-        self._observer: Process | None = None
+        self.witnesses: Witnesses
         self._processes: dict[tuple[str, str], Process] = {}
-        self._probes: dict[str, Process] = {}
-        self._captures: list[Process] = []
         self._closed = False
-        self._syncs = 0
 
     def _new_node(self, name: str) -> NetnsNode:
         return NetnsNode(name, self._rootfs, self._disks / name, self.artifacts / "logs" / name)
@@ -89,7 +87,10 @@ class Testbed:
         self.recorder.emit("phase", name="building")
         self.build_network()
         self._describe()
-        self._start_observer()
+        captures = self.artifacts / "captures" if self._capture else None
+        self.witnesses = Witnesses(self.recorder, self.fabric, captures)
+        for node in self.nodes.values():
+            self.witnesses.watch(node)
         self._install()
         for spec in self.topology.nodes:
             for service in spec.services:
@@ -130,7 +131,7 @@ class Testbed:
             links += [(port, netns) for port in self.fabric.ports_of(spec.name)]
         self.fabric.connect(links)
         visits = [
-            namespaces.submit(self.nodes[spec.name].netns, sc.CLONE_NEWNET, lambda spec=spec: _configure(spec))  # type: ignore[misc]
+            namespaces.submit(self.nodes[spec.name].netns, sc.CLONE_NEWNET, partial(_configure, spec))
             for spec in specs
         ]
         for visit in visits:
@@ -163,40 +164,9 @@ class Testbed:
             versions=self.versions,
         )
 
-    def _start_observer(self) -> None:
-        config = {
-            "segments": {self.fabric.bridge_name(s): s for s in self.fabric.segments},
-            "ports": {port.name: port.node for port in self.fabric.ports},
-        }
-        self._observer = self.hub.spawn_agent("observer", "harness.observe.observer", config, only_network=True)
-        self.recorder.attach(self._observer)
-        if self._capture:
-            for segment in self.fabric.segments:
-                self._captures.append(self._start_capture(segment))
-        self.recorder.wait_ready(self._observer)
-        for name, node in self.nodes.items():
-            self._watch(name, node)
-
-    def _start_capture(self, segment: str) -> Process:
-        """tcpdump on a segment's bridge: every frame once, nanosecond stamps, the first 256 bytes of each."""
-        argv = ["tcpdump", "-i", self.fabric.bridge_name(segment), "-n", "-U", "-s", "256", "-B", "4096"]
-        argv += ["--time-stamp-precision=nano", "-w", "-", "-Z", "root"]
-        captures = self.artifacts / "captures"
-        captures.mkdir(exist_ok=True)
-        return self.hub.spawn(f"capture-{segment}", argv, output=captures / f"{segment}.pcap")
-
-    def _watch(self, name: str, node: NetnsNode) -> None:
-        self._tell_observer(do="watch", node=name, init=node.init_pid)
-
-    def _tell_observer(self, **command: Any) -> None:
-        if self._observer is not None:
-            self._observer.command(**command)
-
     def _install(self) -> None:
         """Put every service's files in place and let its own syntax check judge them, nodes side by side."""
-        visits: list[Future[None]] = []
-        for spec in self.topology.nodes:
-            visits.append(namespaces.submit_plain(lambda spec=spec: self._install_on(spec)))  # type: ignore[misc]
+        visits = [namespaces.submit_plain(partial(self._install_on, spec)) for spec in self.topology.nodes]
         for visit in visits:
             visit.result()
         for spec in self.topology.nodes:
@@ -224,29 +194,10 @@ class Testbed:
         return "\n".join(lines) + "\n"
 
     def _start_probes(self) -> None:
-        by_client: dict[str, list[ProbeSpec]] = {}
-        for probe in self.topology.probes:
-            by_client.setdefault(probe.client, []).append(probe)
-        for client, probes in by_client.items():
-            config = {
-                "client": client,
-                "rate": self.probe_rate,
-                "targets": [
-                    {
-                        "address": p.address,
-                        "port": p.port,
-                        "tls": p.tls,
-                        "server_name": p.server_name,
-                        "path": p.path,
-                        "pins": [str(self.pki() / "server.pem")],
-                    }
-                    for p in probes
-                ],
-            }
-            process = self.nodes[client].spawn_agent("probe", "harness.observe.probe", config)
-            self.recorder.attach(process)
-            self._probes[client] = process
-            process.command(do="start")
+        pin = self.pki() / "server.pem"
+        for client in self.clients:
+            specs = [probe for probe in self.topology.probes if probe.client == client]
+            self.witnesses.start_probe(self.nodes[client], specs, self.probe_rate, pin)
 
     # -- what services, faults and drills ask ----------------------------------------------------
 
@@ -293,7 +244,7 @@ class Testbed:
         process = service.start(self.nodes[node], self)
         self._processes[node, name] = process
         self.recorder.emit("service", node=node, service=name, state="started", pid=process.pid)
-        self._tell_observer(do="follow", id=f"{node}/{name}", pid=process.pid)
+        self.witnesses.follow(process)
         if process.events >= 0:
             self.recorder.attach(process)
             if wait:
@@ -302,16 +253,15 @@ class Testbed:
             if wait:
                 self._wait_notified(process, name)
         elif service.ready_line:
-            line = service.ready_line
-            self._tell_observer(
-                do="expect", node=node, service=name, pid=process.pid, path=str(log), offset=written, line=line
-            )
+            self.witnesses.expect_line(process, service.ready_line, written)
             if wait:
                 self._wait_line(process)
 
     def _wait_line(self, process: Process) -> None:
         def ready() -> bool:
-            found = self.recorder.timeline.last("service", node=process.node, service=process.name, state="ready")
+            found = self.recorder.timeline.last(
+                "service", node=process.node, service=process.name, state="ready"
+            )
             return (found is not None and found.pid == process.pid) or not process.running
 
         self.recorder.wait(ready, 20.0, f"{process.node}/{process.name} ready")
@@ -326,15 +276,12 @@ class Testbed:
     def lost(self, node: str) -> None:
         """A node went down with all that ran on it."""
         self.recorder.emit("node", node=node, state="crashed")
-        self._tell_observer(do="unwatch", node=node)
+        self.witnesses.unwatch(node)
         for process in self.processes_of(node):
             process.expected_end = True
             process.reap(wait=True)
             self.recorder.detach(process)
-        probe = self._probes.pop(node, None)
-        if probe:
-            probe.reap(wait=True)
-            self.recorder.detach(probe)
+        self.witnesses.lose_probe(node)
 
     def power_on(self, name: str) -> None:
         """Boot a node that is down, connect it again, and start its services in their order."""
@@ -343,16 +290,9 @@ class Testbed:
         node.boot()
         self._connect([spec])
         self.recorder.emit("node", node=name, state="booted")
-        self._watch(name, node)
+        self.witnesses.watch(node)
         for service in spec.services:
             self.start_service(name, service.name)
-
-    def sync(self) -> None:
-        """Take in everything that was on the wire, or happened in a kernel, until now."""
-        self._syncs += 1
-        number = self._syncs
-        self._tell_observer(do="sync", number=number)
-        self.recorder.wait(lambda: self.recorder.synced >= number, 10.0, "the observer's account until now")
 
     def active(self) -> str:
         """The balancer that announces a VIP: the sender of the last advertisement on the wire."""
@@ -368,15 +308,7 @@ class Testbed:
 
     def snapshot(self, moment: str) -> None:
         """Keep what every node's kernel and balancer say of themselves now, under `state/<moment>/`."""
-        folder = self.artifacts / "state" / moment
-        folder.mkdir(parents=True, exist_ok=True)
-        visits = {
-            name: namespaces.submit_plain(lambda node=node: _state_of(node))  # type: ignore[misc]
-            for name, node in self.nodes.items()
-            if node.alive and not node.frozen
-        }
-        for name, visit in visits.items():
-            (folder / f"{name}.txt").write_text(visit.result())
+        snapshot(self.nodes, self.artifacts / "state" / moment)
 
     @property
     def clients(self) -> list[str]:
@@ -390,20 +322,15 @@ class Testbed:
         if process is None:
             return
         status = process.reap(wait=True)
-        self.recorder.emit("service", t_ns, node=node, service=name, state="exited", pid=process.pid, status=status)
+        self.recorder.emit(
+            "service", t_ns, node=node, service=name, state="exited", pid=process.pid, status=status
+        )
         if not process.expected_end and self.nodes[node].alive:
-            self.recorder.emit("note", text=f"{identity} ended by itself with status {status}; its log: {process.log.name}")
+            self.recorder.emit(
+                "note", text=f"{identity} ended by itself with status {status}; its log: {process.log.name}"
+            )
 
     # -- the end -------------------------------------------------------------------------------
-
-    def stop_probes(self, timeout_s: float = 10.0) -> None:
-        """Let the probes finish the attempts that are under way, then end."""
-        for probe in self._probes.values():
-            probe.command(do="stop")
-        for probe in self._probes.values():
-            self.recorder.wait(lambda probe=probe: probe.events < 0, timeout_s, f"the end of {probe}")  # type: ignore[misc]
-            probe.reap(wait=True)
-        self._probes.clear()
 
     def close(self) -> None:
         """Tear down: kill every node, keep the timeline. Safe to call twice and after a failed build."""
@@ -412,13 +339,14 @@ class Testbed:
         self._closed = True
         nodes = [*self.nodes.values(), self.hub]
         try:
-            self._end_witnesses()
+            if hasattr(self, "witnesses"):
+                self.witnesses.end()
         finally:
             for node in nodes:
                 node.release()
             for node in nodes:
                 node.reap()
-            for process in [*self._processes.values(), *self._probes.values(), *self._captures]:
+            for process in self._processes.values():
                 process.reap(wait=True)
                 self.recorder.detach(process)
                 process.close()
@@ -426,18 +354,6 @@ class Testbed:
                 self.fabric.close()
             self.recorder.close()
             shutil.rmtree(self._disks, ignore_errors=True)
-
-    def _end_witnesses(self) -> None:
-        """Everything that was on the wire until now reaches the timeline and the captures."""
-        for capture in self._captures:
-            capture.signal(signal.SIGTERM)
-        if self._observer is not None:
-            observer = self._observer
-            observer.close_commands()
-            self.recorder.wait(lambda: observer.events < 0, 5.0, "the observer's last words")
-            observer.reap(wait=True)
-        for capture in self._captures:
-            capture.reap(wait=True)
 
     def __enter__(self) -> Testbed:
         try:
@@ -451,25 +367,6 @@ class Testbed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-_STATE_COMMANDS = (
-    ("ip", "-brief", "address"),
-    ("ip", "route"),
-    ("ip", "neigh"),
-    ("ss", "-Htn", "state", "connected"),
-)
-
-
-def _state_of(node: NetnsNode) -> str:
-    commands = list(_STATE_COMMANDS)
-    if node.exists("/run/haproxy.sock"):
-        commands.append(("sh", "-c", "echo 'show servers state' | socat -t 1 - UNIX:/run/haproxy.sock"))
-    parts = []
-    for command in commands:
-        done = node.status(command, timeout_s=5)
-        parts.append(f"# {' '.join(command)}\n{done.stdout}{done.stderr}")
-    return "\n".join(parts)
 
 
 # Nodes speak IPv6 only where the topology gives them an IPv6 address (`_configure`).
@@ -496,4 +393,3 @@ def _configure(spec: NodeSpec) -> None:
         route.send(requests)
     finally:
         route.close()
-

@@ -100,7 +100,9 @@ class Timeline:
     def __len__(self) -> int:
         return len(self._events)
 
-    def of(self, *kinds: str, since: int | None = None, until: int | None = None, **fields: Any) -> list[Event]:
+    def of(
+        self, *kinds: str, since: int | None = None, until: int | None = None, **fields: Any
+    ) -> list[Event]:
         """Events of these kinds with these field values, from `since` to `until` (ns, both included)."""
         found = []
         for event in self:

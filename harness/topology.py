@@ -129,7 +129,16 @@ _ARTICLE = {bool: "yes or no", int: "a whole number", float: "a number", str: "a
 def _truth(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    truths = {"yes": True, "true": True, "1": True, "on": True, "no": False, "false": False, "0": False, "off": False}
+    truths = {
+        "yes": True,
+        "true": True,
+        "1": True,
+        "on": True,
+        "no": False,
+        "false": False,
+        "0": False,
+        "off": False,
+    }
     if str(value).lower() not in truths:
         raise ValueError(value)
     return truths[str(value).lower()]

@@ -68,7 +68,10 @@ def topology(options: Mapping[str, Any]) -> Topology:
         *(_balancer(name, options, masters) for name in BALANCERS),
         NodeSpec("cl", "client", (Interface("eth0", "lan", ("10.0.0.10/24",)),), {"0.0.0.0/0": "10.0.0.1"}),
         NodeSpec(
-            "clx", "client", (Interface("eth0", "outside", ("198.51.100.10/24",)),), {"0.0.0.0/0": "198.51.100.1"}
+            "clx",
+            "client",
+            (Interface("eth0", "outside", ("198.51.100.10/24",)),),
+            {"0.0.0.0/0": "198.51.100.1"},
         ),
     )
     return Topology(

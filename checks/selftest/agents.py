@@ -163,10 +163,14 @@ class Server(Agent):
         context = ssl.create_default_context(cafile=str(pki() / "ca.pem"))
         return context.wrap_socket(plain, server_hostname=name)
 
-    def ask(self, path: str, *, method: str = "GET", version: str = "1.1", headers: str = "") -> tuple[int, bytes, bytes]:
+    def ask(
+        self, path: str, *, method: str = "GET", version: str = "1.1", headers: str = ""
+    ) -> tuple[int, bytes, bytes]:
         """One request on a connection of its own: status, head, body."""
         with self.connect() as connection:
-            connection.sendall(f"{method} {path} HTTP/{version}\r\nHost: x\r\nConnection: close\r\n{headers}\r\n".encode())
+            connection.sendall(
+                f"{method} {path} HTTP/{version}\r\nHost: x\r\nConnection: close\r\n{headers}\r\n".encode()
+            )
             return split_answer(read_to_end(connection))
 
 
@@ -212,7 +216,9 @@ class Prober(Agent):
 
     def attempts(self, count: int, stream: str = "new", since: int = 0) -> list[Event]:
         """The next `count` attempts of a stream to end."""
-        return self.many(count, lambda event: event.get("stream") == stream and event["kind"] == "probe", since)
+        return self.many(
+            count, lambda event: event.get("stream") == stream and event["kind"] == "probe", since
+        )
 
     def until(self, result: str, stream: str = "new") -> Event:
         """The first attempt from now on that ends so."""

@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 
-from checks.selftest.agents import NAME, Event, Server, listener, pki, read_to_end, read_until, running, split_answer
+from checks.selftest.agents import (
+    NAME,
+    Event,
+    Server,
+    listener,
+    pki,
+    read_to_end,
+    read_until,
+    running,
+    split_answer,
+)
 
 StartServer = Callable[..., Server]
 

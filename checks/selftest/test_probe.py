@@ -91,7 +91,12 @@ ILL: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("illness", "options", "result"), ILL)
 @pytest.mark.parametrize("trust", [{}, by_ca()], ids=["pinned", "by_ca"])
 def test_each_illness_is_seen_as_what_it_is_and_its_end_too(
-    server: Server, start: StartProbe, illness: str, options: dict[str, Any], result: str, trust: dict[str, Any]
+    server: Server,
+    start: StartProbe,
+    illness: str,
+    options: dict[str, Any],
+    result: str,
+    trust: dict[str, Any],
 ) -> None:
     probe = start(target(server, **trust), timeout_s=0.2)
     probe.until("ok")
@@ -174,6 +179,24 @@ def test_what_fell_due_while_the_probe_itself_stood_still_is_made_up_for(start: 
         assert lag["source"] == "probe:cl"
 
 
+def test_what_is_later_than_its_time_out_is_told_and_not_made(start: StartProbe) -> None:
+    server = Server(watch_interval_s=0.05)
+    with running(server), server.connect() as clock:
+        clock.sendall(b"GET /api/v1/pods?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        probe = start(target(server), rate=100, timeout_s=0.1)
+        probe.attempts(5)
+        probe.process.send_signal(signal.SIGSTOP)
+        for _ in range(6):
+            read_until(clock, b"MODIFIED")
+        probe.process.send_signal(signal.SIGCONT)
+        stale = probe.until("error")
+        assert stale["detail"] == "not made: the probe itself was later than the time-out"
+        events = probe.stop()
+    assert [event["seq"] for event in sorted(events, key=lambda event: event["t"])] == list(
+        range(1, len(events) + 1)
+    )
+
+
 def test_the_pace_can_be_changed(server: Server, start: StartProbe) -> None:
     probe = start(target(server), rate=10)
     probe.attempts(1)
@@ -218,6 +241,7 @@ def test_a_break_is_told_at_once_and_the_next_exchange_reconnects(server: Server
     first = probe.until("ok", "long")
     assert first["reconnected"] is True
     assert "reconnected" not in probe.attempts(1, "long", since=len(probe.events))[0]
+    assert len([event for event in probe.events if broken(event)]) == 1
 
 
 def test_a_silent_connection_is_given_up_after_the_time_out(server: Server, start: StartProbe) -> None:

@@ -7,6 +7,7 @@ bridge's end of its veth pair, so it can be silenced, cut or filtered without th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.errors import UsageError, one_of
@@ -158,7 +159,7 @@ class Fabric:
         requests = [rtnl.delete_link(p.index, f"remove {p}") for p in ports]
         self._socket.send(requests, ignore=(no_such_device,))
 
-    def _each(self, ports: list[Port], request: namespaces.Callable[[Port], Request]) -> None:
+    def _each(self, ports: list[Port], request: Callable[[Port], Request]) -> None:
         self._socket.send([request(port) for port in ports])
 
     def rate(self, port: Port, bits_per_s: int | None) -> None:
@@ -168,7 +169,5 @@ class Fabric:
             self.hub.run([*base, "del", "dev", port.name, "root"])
             return
         burst = max(port.mtu * 4, bits_per_s // 8 // 250)
-        self.hub.run(
-            [*base, "replace", "dev", port.name, "root", "tbf", "rate", f"{bits_per_s}bit"]
-            + ["burst", str(burst), "latency", "50ms"]
-        )
+        shape = ["tbf", "rate", f"{bits_per_s}bit", "burst", str(burst), "latency", "50ms"]
+        self.hub.run([*base, "replace", "dev", port.name, "root", *shape])

@@ -14,7 +14,14 @@ from collections.abc import Iterator
 
 from harness.errors import TestbedError
 
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_DUMP = 1, 4, 0x200, 0x400, 0x100, 0x300
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_DUMP = (
+    1,
+    4,
+    0x200,
+    0x400,
+    0x100,
+    0x300,
+)
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NETLINK_EXT_ACK, SOL_NETLINK, NLM_F_CAPPED, NLM_F_ACK_TLVS = 11, 270, 0x100, 0x200
 
@@ -59,7 +66,9 @@ class RouteSocket:
     """A netlink route socket of the network namespace in which it was made."""
 
     def __init__(self, groups: int = 0) -> None:
-        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self.socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+        )
         self.socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         if groups:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)

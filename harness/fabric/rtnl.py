@@ -63,7 +63,15 @@ def bridge(name: str, index: int, mtu: int) -> Request:
 
 
 def veth_port(
-    name: str, index: int, master: int, mtu: int, alias: str, peer: str, peer_index: int, peer_ns: int, peer_mac: str
+    name: str,
+    index: int,
+    master: int,
+    mtu: int,
+    alias: str,
+    peer: str,
+    peer_index: int,
+    peer_ns: int,
+    peer_mac: str,
 ) -> Request:
     """Create a veth pair: one end a port of a bridge here, up, the other `peer` in `peer_ns`, down.
 

@@ -34,7 +34,7 @@ class HostCrash(Fault):
 
 
 class Freeze(Fault):
-    """Every process of the host stops where it stands, while its kernel goes on; healed by letting them go on."""
+    """Every process of the host stops where it stands, its kernel goes on; healed by letting them go on."""
 
     name = "freeze"
 

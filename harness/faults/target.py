@@ -22,7 +22,11 @@ class Target:
     interface: str = ""
 
     def __str__(self) -> str:
-        return self.node + (f"/{self.service}" if self.service else "") + (f":{self.interface}" if self.interface else "")
+        return (
+            self.node
+            + (f"/{self.service}" if self.service else "")
+            + (f":{self.interface}" if self.interface else "")
+        )
 
 
 def resolve(testbed: Testbed, text: str, default_service: dict[str, str]) -> Target:
@@ -41,7 +45,9 @@ def resolve(testbed: Testbed, text: str, default_service: dict[str, str]) -> Tar
     if not service and default_service:
         service = default_service.get(spec.role, services[0] if services else "")
         if service not in services:
-            raise UsageError(f"{node} runs no {service or 'service'}; it runs: {', '.join(services) or 'nothing'}")
+            raise UsageError(
+                f"{node} runs no {service or 'service'}; it runs: {', '.join(services) or 'nothing'}"
+            )
     if service and service not in services:
         raise one_of(f"service on {node}", service, services)
     return Target(node, service, interface)

@@ -24,6 +24,7 @@ NODE_WITHOUT_ROOT = NODE & ~sc.CLONE_NEWNS
 _THREADS = 24
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
+_plain_pool = ThreadPoolExecutor(_THREADS, "worker")
 _home = -1
 
 
@@ -64,8 +65,11 @@ def inside(target: int, flags: int, work: Callable[[], Result]) -> Result:
 
 
 def submit_plain(work: Callable[[], Result]) -> Future[Result]:
-    """Start `work` at home, beside whatever else the pool does."""
-    return _start_pool().submit(work)
+    """Start `work` at home.
+
+    It has a pool of its own, because it may wait for visits: waiting threads must not keep visitors out.
+    """
+    return _plain_pool.submit(work)
 
 
 def submit_fresh(flags: int, work: Callable[[], Result]) -> Future[Result]:

@@ -327,7 +327,9 @@ def _find(node: str, program: str) -> str:
     raise TestbedError(f"node {node} has no program {program!r}")
 
 
-def _spawn_here(node: str, argv: Sequence[str], environment: dict[str, str], actions: list[tuple[object, ...]]) -> int:
+def _spawn_here(
+    node: str, argv: Sequence[str], environment: dict[str, str], actions: Sequence[tuple[object, ...]]
+) -> int:
     """posix_spawn(3) in the calling thread's namespaces."""
     path = _find(node, argv[0])
     try:
@@ -350,7 +352,9 @@ def _run_here(node: str, argv: Sequence[str], timeout_s: float, stdin: bytes) ->
     err, err_write = os.pipe()
     feed = _input(stdin)
     actions = [
-        (os.POSIX_SPAWN_DUP2, feed, 0) if feed >= 0 else (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, feed, 0)
+        if feed >= 0
+        else (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, out_write, 1),
         (os.POSIX_SPAWN_DUP2, err_write, 2),
     ]
@@ -371,7 +375,9 @@ def _run_here(node: str, argv: Sequence[str], timeout_s: float, stdin: bytes) ->
             os.close(fd)
     text = [bytes(data).decode(errors="replace") for data in collected.values()]
     if expired:
-        raise WaitExpired(f"the end of {' '.join(argv)!r} on {node}", timeout_s, (text[1] or text[0])[-200:] or "no output")
+        raise WaitExpired(
+            f"the end of {' '.join(argv)!r} on {node}", timeout_s, (text[1] or text[0])[-200:] or "no output"
+        )
     return Completed(tuple(argv), os.waitstatus_to_exitcode(status), *text)
 
 

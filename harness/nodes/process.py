@@ -116,8 +116,8 @@ class Process:
         seen = "nothing"
         while "READY=1" not in seen.splitlines():
             left = max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select([self.notify, self.pidfd], [], [], left)
-            if self.notify in ready:
+            ready, _, _ = select.select([self.notify.fileno(), self.pidfd], [], [], left)
+            if self.notify.fileno() in ready:
                 seen = self.notify.recv(4096).decode(errors="replace")
             elif ready:
                 log = self.log.read_bytes()[-600:].decode(errors="replace").strip()

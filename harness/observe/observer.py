@@ -112,7 +112,9 @@ class NodeWatch:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                self._out.emit(time.monotonic_ns(), "note", text=f"netlink of {self._node} overflowed: events lost")
+                self._out.emit(
+                    time.monotonic_ns(), "note", text=f"netlink of {self._node} overflowed: events lost"
+                )
                 continue
             now = time.monotonic_ns()
             for kind, _, _, body in netlink.messages(data):
@@ -124,7 +126,9 @@ class NodeWatch:
             index, address = rtnl.parse_address(body)
             change = "add" if kind == rtnl.RTM_NEWADDR else "del"
             name = self._names.get(index, str(index))
-            self._out.emit(now, "address", node=self._node, interface=name, address=address, change=change, **extra)
+            self._out.emit(
+                now, "address", node=self._node, interface=name, address=address, change=change, **extra
+            )
         elif kind == rtnl.RTM_NEWLINK:
             index, name, flags = rtnl.parse_link(body)
             self._names[index] = name
@@ -163,7 +167,9 @@ class Observer:
         self._epoll.unregister(fd)
 
     def _capture(self) -> socket.socket:
-        packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.htons(_ETH_P_ALL))
+        packets = socket.socket(
+            socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.htons(_ETH_P_ALL)
+        )
         program = b"".join(struct.pack("=HBBI", *step) for step in wire.CONTROL_TRAFFIC)
         buffer = ctypes.create_string_buffer(program)
         steps = len(wire.CONTROL_TRAFFIC)
@@ -197,8 +203,8 @@ class Observer:
             if decoded is None:
                 continue
             stamp = time.time_ns()
-            for level, kind, data in ancillary:
-                if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            for level, option, data in ancillary:
+                if level == socket.SOL_SOCKET and option == _SO_TIMESTAMPNS:
                     seconds, nanoseconds = _TIMESPEC.unpack(data)
                     stamp = seconds * _SECOND_NS + nanoseconds
             t = self._clock.monotonic(stamp, self._last_wake - _SECOND_NS)
@@ -291,10 +297,7 @@ class Observer:
         self._out.raw(b'{"_ready":true}\n')
         while not self._commands.closed:
             sent = self._out.flush()
-            if self._tick:
-                timeout = max(0, due + _TICK_NS - time.monotonic_ns()) / 1e9
-            else:
-                timeout = None
+            timeout = max(0, due + _TICK_NS - time.monotonic_ns()) / 1e9 if self._tick else None
             ready = self._epoll.poll(timeout if sent else 0.01)
             now = time.monotonic_ns()
             for fd, _ in ready:

@@ -100,7 +100,9 @@ class Probe:
 
     def _idle(self) -> None:
         """Nothing is under way on some stream; the end, if it was asked for and holds for all."""
-        under_way = sum(stream.under_way for stream in self._new) + sum(stream.under_way for stream in self._long)
+        under_way = sum(stream.under_way for stream in self._new) + sum(
+            stream.under_way for stream in self._long
+        )
         if self._stopping and not under_way:
             self._loop.stop()
 

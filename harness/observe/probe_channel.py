@@ -63,7 +63,18 @@ class Channel:
     Exactly one of `failed` and the subclass's own `close` ends it.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_queue", "_session", "_socket", "_wire", "connected", "loop", "target", "up")
+    __slots__ = (
+        "_incoming",
+        "_outgoing",
+        "_queue",
+        "_session",
+        "_socket",
+        "_wire",
+        "connected",
+        "loop",
+        "target",
+        "up",
+    )
 
     _incoming: tls.MemoryBIO
     _outgoing: tls.MemoryBIO
@@ -82,10 +93,16 @@ class Channel:
 
     def ended(self) -> None:
         """The server has closed; by default that is a failure."""
-        self.fail("closed", "" if self.up else "before the connection was made")
+        self.fail("closed", self.how_far())
 
-    def failed(self, result: str, detail: str) -> None:
-        """The connection is lost, for the reason `result`."""
+    def how_far(self) -> str:
+        """What it was at when it failed; nothing to say once it is fit for use."""
+        if self.up:
+            return ""
+        return "in the TLS handshake" if self.connected else "while connecting"
+
+    def failed(self, result: str, detail: str, *, was_up: bool) -> None:
+        """The connection is lost, for the reason `result`; `was_up` if it had been fit for use."""
         raise NotImplementedError
 
     def open(self) -> None:
@@ -126,8 +143,9 @@ class Channel:
 
     def fail(self, result: str, detail: str) -> None:
         """Close it and tell the subclass why."""
+        was_up = self.up
         self.close()
-        self.failed(result, detail)
+        self.failed(result, detail, was_up=was_up)
 
     def _broke(self, error: OSError) -> None:
         number = error.errno or 0
@@ -140,7 +158,9 @@ class Channel:
             return
         if not self.connected:
             if mask & _FAILED:
-                self._broke(OSError(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR) or errno.ECONNRESET, ""))
+                self._broke(
+                    OSError(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR) or errno.ECONNRESET, "")
+                )
                 return
             self.connected = True
             self._begin()

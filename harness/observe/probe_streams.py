@@ -3,7 +3,8 @@
 `NewStream` makes a connection for every attempt.  `LongStream` keeps one connection, on which
 exchanges are due at a slower pace and may be under way together (pipelined), so that a stall of the
 connection delays none of them.  Either way nothing that happened to earlier attempts puts off later
-ones: an outage is seen as all the attempts that it cost (no coordinated omission).
+ones: an outage is seen as all the attempts that it cost (no coordinated omission).  Only what is late
+by more than its time-out, because the probe itself stood still, is not made up for but told as such.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ else:
     from _collections import deque  # what `collections` wraps, without the rest of its import
 
 _NOT_HTTP = "not an HTTP answer"
+_STALE = "not made: the probe itself was later than the time-out"
 _OK = b'{"t":%%d,"kind":"probe",%s,"seq":%%d,"start":%%d,"end":%%d,"result":"ok","member":%s}\n'
 
 
@@ -63,8 +65,7 @@ class Reporter:
 
     def woke(self, due: int, now: int) -> None:
         """Note how late a timer fired; tells the worst of each second."""
-        if now - due > self._worst_lag_ns:
-            self._worst_lag_ns = now - due
+        self._worst_lag_ns = max(self._worst_lag_ns, now - due)
         if now - self._lag_told >= 1_000_000_000:
             if self._lag_told and self._worst_lag_ns > 0:
                 self._loop.writer.emit(now, "lag", source=f"probe:{self._client}", lag_ns=self._worst_lag_ns)
@@ -138,12 +139,12 @@ class Attempt(Channel):
             else:
                 self._finish("http", reply.member, f"status {reply.status}")
 
-    def failed(self, result: str, detail: str) -> None:
+    def failed(self, result: str, detail: str, *, was_up: bool) -> None:
         self._finish(result, None, detail)
 
     def timed_out(self) -> None:
         """Its time is up."""
-        self.fail("timeout", "" if self.up else "in the TLS handshake" if self.connected else "while connecting")
+        self.fail("timeout", self.how_far())
 
     def _finish(self, result: str, member: str | None, detail: str) -> None:
         self.done = True
@@ -157,7 +158,13 @@ class NewStream:
     """Attempts at a fixed rate, each on a new connection, each with `timeout_ns` from its begin."""
 
     def __init__(
-        self, loop: Loop, reporter: Reporter, target: Target, client: str, timeout_ns: int, on_idle: Callable[[], None]
+        self,
+        loop: Loop,
+        reporter: Reporter,
+        target: Target,
+        client: str,
+        timeout_ns: int,
+        on_idle: Callable[[], None],
     ) -> None:
         self.loop, self.reporter, self.target, self.timeout_ns = loop, reporter, target, timeout_ns
         self.head = reporter.head("new", target)
@@ -171,6 +178,10 @@ class NewStream:
 
     def _launch(self, due: int, now: int) -> None:
         self._seq += 1
+        if now - due > self.timeout_ns:
+            extra = f',"detail":{dumps(_STALE)}'
+            self.reporter.tell(self.head, self._seq, due, now, "error", None, extra)
+            return
         self.under_way += 1
         attempt = Attempt(self, self._seq, due, now)
         attempt.open()
@@ -211,8 +222,8 @@ class Exchange:
 class LongStream(Channel):
     """Exchanges on one long-lived connection, made anew when it breaks.
 
-    A break is told as a `note` with the field `broken` (how), and the first exchange on the next
-    connection has `reconnected`.  A connection that has left an exchange unanswered for
+    A break is told as a `note` with the field `broken` (how), and an exchange that had to connect
+    anew has `reconnected`.  A connection that has left an exchange unanswered for
     `patience_ns` is given up; with more patience than time-out, exchanges time out one by one while
     TCP goes on trying, which shows whether a connection survives.
     """
@@ -260,8 +271,12 @@ class LongStream(Channel):
 
     def _exchange(self, due: int, now: int) -> None:
         self._seq += 1
-        self.under_way += 1
         extra = self._extra
+        if now - due > self._timeout_ns:
+            extra += f',"detail":{dumps(_STALE)}'
+            self._reporter.tell(self._head, self._seq, due, now, "error", None, extra)
+            return
+        self.under_way += 1
         if not self.opened:
             extra += ',"reconnected":true' if self._made_before else ""
         exchange = Exchange(self._seq, due, now, extra)
@@ -297,20 +312,20 @@ class LongStream(Channel):
             if not reply.stays_open:
                 self.fail("closed", "by the server, in order")
 
-    def failed(self, result: str, detail: str) -> None:
+    def failed(self, result: str, detail: str, *, was_up: bool) -> None:
         self.opened = False
         waiting, self._waiting = self._waiting, deque()
-        loop, target = self.loop, self.target.label
-        text = f"{self._client}: the long-lived connection to {target} broke: {result} {detail}".rstrip()
-        loop.writer.emit(loop.now, "note", text=text, client=self._client, target=target, broken=result)
+        if was_up:
+            loop, target = self.loop, self.target.label
+            text = f"{self._client}: the long-lived connection to {target} broke: {result} {detail}".rstrip()
+            loop.writer.emit(loop.now, "note", text=text, client=self._client, target=target, broken=result)
         for exchange in waiting:
             if not exchange.done:
                 self._finish(exchange, result, None, detail)
 
     def _time_is_up(self, exchange: Exchange) -> None:
         if not exchange.done:
-            where = "" if self.up else "in the TLS handshake" if self.connected else "while connecting"
-            self._finish(exchange, "timeout", None, where)
+            self._finish(exchange, "timeout", None, self.how_far())
             if self._waiting and self.loop.now - self._waiting[0].start >= self._patience_ns:
                 self.fail("timeout", "the connection was given up")
             elif self._patience_ns > self._timeout_ns:

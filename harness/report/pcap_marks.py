@@ -113,7 +113,7 @@ _FAULT_WORDS = {
 
 def _fault_mark(event: Event) -> Mark:
     state = _FAULT_WORDS.get(event.state, event.state)
-    return Mark(event.t, f"vipdrill: {event.fault} on {event.target} {state}")
+    return Mark(event.t, f"vipdrill: {event.fault} of {event.target} {state}")
 
 
 def _takeover_marks(timeline: Timeline, segment: str) -> list[Mark]:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from harness.report.pcap_marks import CaptureClock, Mark, marks_of
 from harness.report.pcap_names import addresses_of, ports_on
@@ -38,8 +38,7 @@ class NotACapture(ValueError):
     """The file is no pcap file; its text says what it is instead."""
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """A frame: its time stamp (ns, CLOCK_REALTIME), its bytes as captured, its length on the wire."""
 
     real_ns: int
@@ -161,7 +160,7 @@ def _drill(timeline: Timeline) -> str:
     run = timeline.first("run")
     if run is None:
         return "a drill whose timeline does not describe it"
-    faults = [f"{event.fault} on {event.target}" for event in timeline.of("fault", state="inject")]
+    faults = [f"{event.fault} of {event.target}" for event in timeline.of("fault", state="inject")]
     return f"vipdrill: {run.architecture}, {', '.join(faults) or 'no fault'}, seed {run.seed}"
 
 

@@ -98,7 +98,7 @@ class Screen:
 
     def _clients(self, now_ns: int, width: int) -> list[Line]:
         lines: list[Line] = []
-        for stream, fortune in sorted(self._narrator.fortunes.items()):
+        for stream, fortune in sorted(self._narrator.fortunes.items(), key=_new_before_long):
             client, kind, _ = stream
             name = f"{client} (long)" if kind == "long" else client
             count = f"{name:<10} {fortune.answered:>7,} answered "
@@ -129,7 +129,7 @@ class Screen:
         what, state, since_ns = self._fault
         style = "bold magenta" if state in ("inject", "effective") else ""
         seconds = max(now_ns - since_ns, 0) / 1e9
-        return [(f"{what} {_FAULT_STATE.get(state, state)}", style), (f", since {seconds:.1f} s", "dim")]
+        return [(f"{what} {_FAULT_STATE.get(state, state)}", style), (f" since {seconds:.1f} s", "dim")]
 
     def _happening(self, happening: Happening) -> Line:
         origin_ns = self._inject_ns if self._inject_ns is not None else (self._began_ns or 0)
@@ -140,6 +140,11 @@ class Screen:
             (f"{happening.node} " if happening.node else "", "bold"),
             (happening.text, style),
         ]
+
+
+def _new_before_long(item: tuple[Stream, Fortune]) -> tuple[str, str, bool]:
+    client, kind, target = item[0]
+    return client, target, kind == "long"
 
 
 def _lost_style(fortune: Fortune) -> str:

@@ -30,7 +30,7 @@ class Service(Protocol):
 
     @property
     def ready_line(self) -> str:
-        """A pattern of the log line that tells readiness, for a service that cannot tell it otherwise; or ''."""
+        """A pattern of the log line that tells readiness, where nothing else does; or ''."""
 
     def files(self) -> dict[str, str]:
         """Configuration files by their paths in the node."""

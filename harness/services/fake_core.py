@@ -180,6 +180,18 @@ class Connection:
             self.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
             self.close()
 
+    def say_no_more(self) -> None:
+        """Send a FIN now and close when the client does, so that nothing of its makes the FIN a RST."""
+        if self.fd >= 0:
+            self.mute = True
+            view = _socket.socket(fileno=self.fd)
+            try:
+                view.shutdown(_socket.SHUT_WR)
+            except OSError:
+                self.close()
+            finally:
+                view.detach()
+
     def setsockopt(self, level: int, option: int, value: bytes) -> None:
         """Set a socket option of this connection."""
         view = _socket.socket(fileno=self.fd)

@@ -44,7 +44,17 @@ class Request:
     `label` is what the access event says of it, as JSON members.
     """
 
-    __slots__ = ("body_bytes", "head_only", "host", "keep_alive", "label", "method", "path", "query", "target")
+    __slots__ = (
+        "body_bytes",
+        "head_only",
+        "host",
+        "keep_alive",
+        "label",
+        "method",
+        "path",
+        "query",
+        "target",
+    )
 
     def __init__(self, method: str, target: str, host: str, keep_alive: bool, body_bytes: int) -> None:
         self.method, self.target, self.host = method, target, host

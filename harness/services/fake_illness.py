@@ -163,7 +163,7 @@ class Slow(Illness):
 
 
 class Cut(Illness):
-    """The connection ends at a `stage`: "accept", "request" (read, not answered), or "answer" (half sent)."""
+    """The connection ends in order (FIN) at a `stage`: "accept", "request" (read, not answered), or "answer" (half sent)."""
 
     options = ("stage",)
 
@@ -173,7 +173,7 @@ class Cut(Illness):
 
     def cut(self, connection: Connection) -> None:
         """End the connection in this illness's way."""
-        connection.close()
+        connection.say_no_more()
 
     def on_accept(self, connection: Connection) -> bool:
         if self._stage == "accept":

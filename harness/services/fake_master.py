@@ -40,7 +40,9 @@ class Master:
     def answer(self, request: Request) -> Answer:
         """The answer to a request."""
         if request.method not in ("GET", "HEAD", "OPTIONS", "POST"):
-            return self._status(405, "MethodNotAllowed", "the server does not allow this method on the resource")
+            return self._status(
+                405, "MethodNotAllowed", "the server does not allow this method on the resource"
+            )
         answer = self._fixed.get(request.path)
         if answer is not None and not request.query:
             return answer
@@ -84,18 +86,23 @@ class Master:
             "/echo": Answer(self._node, 200, b"ok"),
             "/version": self._json(200, version),
         }
-        answers |= self._health("livez", (*_CHECKS, ), "")
-        answers |= self._health("healthz", (*_CHECKS, ), "")
+        answers |= self._health("livez", (*_CHECKS,), "")
+        answers |= self._health("healthz", (*_CHECKS,), "")
         answers |= self._health("readyz", (*_CHECKS, "shutdown"), "shutdown" if shutting_down else "")
-        answers["/"] = self._json(200, {"paths": ["/api", "/api/v1", *sorted(a for a in answers if "?" not in a)]})
+        answers["/"] = self._json(
+            200, {"paths": ["/api", "/api/v1", *sorted(a for a in answers if "?" not in a)]}
+        )
         return answers
 
     def _health(self, endpoint: str, checks: tuple[str, ...], failing: str) -> dict[str, Answer]:
         lines = [
-            f"[-]{check} failed: reason withheld\n" if check == failing else f"[+]{check} ok\n" for check in checks
+            f"[-]{check} failed: reason withheld\n" if check == failing else f"[+]{check} ok\n"
+            for check in checks
         ]
         verdict = "failed" if failing else "passed"
-        verbose = Answer(self._node, 500 if failing else 200, "".join([*lines, f"{endpoint} check {verdict}\n"]).encode())
+        verbose = Answer(
+            self._node, 500 if failing else 200, "".join([*lines, f"{endpoint} check {verdict}\n"]).encode()
+        )
         answers = {f"/{endpoint}": verbose if failing else Answer(self._node, 200, b"ok")}
         answers[f"/{endpoint}?verbose"] = verbose
         for check in checks:

@@ -60,8 +60,12 @@ class FakeServer:
             try:
                 listener.open()
             except OSError as error:
-                raise OSError(error.errno, f"listen on {listener.address}:{listener.port}: {error.strerror}") from None
-        listening = [{"name": each.name, "address": each.address, "port": each.port} for each in self._server.listeners]
+                raise OSError(
+                    error.errno, f"listen on {listener.address}:{listener.port}: {error.strerror}"
+                ) from None
+        listening = [
+            {"name": each.name, "address": each.address, "port": each.port} for each in self._server.listeners
+        ]
         self._tell("service", service=self._service, state="ready", pid=os.getpid(), listeners=listening)
         self._loop.writer.flush()
         self._loop.run()
@@ -98,12 +102,16 @@ class FakeServer:
             illness.begin(listener)
             listener.illnesses.append(illness)
         how = "".join(f" {option}={value}" for option, value in options.items())
-        self._tell("note", text=f"{self._node} is ill: {name}{how}", illness=name, state="ill", options=options)
+        self._tell(
+            "note", text=f"{self._node} is ill: {name}{how}", illness=name, state="ill", options=options
+        )
 
     def _get_well(self, name: str | None) -> None:
         for each in [name] if name else list(self._ill):
             self._heal(each)
-        self._tell("note", text=f"{self._node} is well: {name or 'of everything'}", illness=name, state="well")
+        self._tell(
+            "note", text=f"{self._node} is well: {name or 'of everything'}", illness=name, state="well"
+        )
 
     def _heal(self, name: str) -> None:
         illness, listeners = self._ill.pop(name, (None, []))

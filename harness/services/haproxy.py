@@ -53,7 +53,12 @@ class Server:
 
 
 def render_tcp(
-    port: int, servers: tuple[Server, ...], *, bind: str = "*", check: str = "check inter 1s fall 2 rise 2", health: tuple[str, ...] = ()
+    port: int,
+    servers: tuple[Server, ...],
+    *,
+    bind: str = "*",
+    check: str = "check inter 1s fall 2 rise 2",
+    health: tuple[str, ...] = (),
 ) -> str:
     """TCP pass-through on one port: `health` are backend lines (httpchk), `check` each server's options."""
     lines = [

@@ -89,7 +89,11 @@ class VrrpInstance:
 
 
 def render(
-    instances: tuple[VrrpInstance, ...], *, version: int = 3, globals_: tuple[str, ...] = (), blocks: tuple[str, ...] = ()
+    instances: tuple[VrrpInstance, ...],
+    *,
+    version: int = 3,
+    globals_: tuple[str, ...] = (),
+    blocks: tuple[str, ...] = (),
 ) -> str:
     """A whole keepalived.conf: `globals_` are lines of global_defs, `blocks` come before the instances."""
     lines = [f"vrrp_version {version}", *globals_]

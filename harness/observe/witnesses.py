@@ -1,0 +1,134 @@
+"""The witnesses of one testbed: observer, captures, probes; started, told, and brought to an end."""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness.fabric.fabric import Fabric
+from harness.nodes.netns import NetnsNode
+from harness.nodes.process import Process
+from harness.recorder import Recorder
+from harness.topology import ProbeSpec
+
+_LAST_WORDS_S = 5.0
+_SNAP_BYTES = 256
+
+
+class Witnesses:
+    """Everything that only watches. `captures` is the folder for packet captures, or None for none."""
+
+    def __init__(self, recorder: Recorder, fabric: Fabric, captures: Path | None) -> None:
+        self._recorder, self._fabric = recorder, fabric
+        self._captures: list[Process] = []
+        self._probes: dict[str, Process] = {}
+        self._syncs = 0
+        config = {
+            "segments": {fabric.bridge_name(segment): segment for segment in fabric.segments},
+            "ports": {port.name: port.node for port in fabric.ports},
+        }
+        self._observer = fabric.hub.spawn_agent(
+            "observer", "harness.observe.observer", config, only_network=True
+        )
+        recorder.attach(self._observer)
+        if captures is not None:
+            captures.mkdir(exist_ok=True)
+            self._captures = [self._capture(segment, captures) for segment in fabric.segments]
+        recorder.wait_ready(self._observer)
+
+    def _capture(self, segment: str, folder: Path) -> Process:
+        """tcpdump on a segment's bridge: every frame once, nanosecond stamps, the head of each frame."""
+        argv = ["tcpdump", "-i", self._fabric.bridge_name(segment), "-n", "-U", "-s", str(_SNAP_BYTES)]
+        argv += ["-B", "4096", "--time-stamp-precision=nano", "-w", "-", "-Z", "root"]
+        return self._fabric.hub.spawn(f"capture-{segment}", argv, output=folder / f"{segment}.pcap")
+
+    # -- the observer ----------------------------------------------------------------------------
+
+    def watch(self, node: NetnsNode) -> None:
+        """Watch a freshly booted node's addresses and links."""
+        self._observer.command(do="watch", node=node.name, init=node.init_pid)
+
+    def unwatch(self, node: str) -> None:
+        """Forget a node that is down."""
+        self._observer.command(do="unwatch", node=node)
+
+    def follow(self, process: Process) -> None:
+        """Have the end of a process told (`Recorder.on_exit`)."""
+        self._observer.command(do="follow", id=f"{process.node}/{process.name}", pid=process.pid)
+
+    def expect_line(self, process: Process, line: str, offset: int) -> None:
+        """Have a service's readiness told when a line like this comes into its log after `offset` bytes."""
+        self._observer.command(
+            do="expect",
+            node=process.node,
+            service=process.name,
+            pid=process.pid,
+            path=str(process.log),
+            offset=offset,
+            line=line,
+        )
+
+    def sync(self) -> None:
+        """Take in everything that was on the wire, or happened in a kernel, until now."""
+        self._syncs += 1
+        number = self._syncs
+        self._observer.command(do="sync", number=number)
+        self._recorder.wait(
+            lambda: self._recorder.synced >= number, 2 * _LAST_WORDS_S, "the observer's account until now"
+        )
+
+    # -- probes ----------------------------------------------------------------------------------
+
+    def start_probe(self, node: NetnsNode, specs: list[ProbeSpec], rate: float, pin: Path) -> None:
+        """Start a client's probe; `pin` is the certificate that a good server shows."""
+        targets: list[dict[str, Any]] = [
+            {
+                "address": spec.address,
+                "port": spec.port,
+                "tls": spec.tls,
+                "server_name": spec.server_name,
+                "path": spec.path,
+                "pins": [str(pin)],
+            }
+            for spec in specs
+        ]
+        config = {"client": node.name, "rate": rate, "targets": targets}
+        probe = node.spawn_agent("probe", "harness.observe.probe", config)
+        self._recorder.attach(probe)
+        self._probes[node.name] = probe
+        probe.command(do="start")
+
+    def lose_probe(self, node: str) -> None:
+        """A client went down, and its probe with it."""
+        probe = self._probes.pop(node, None)
+        if probe is not None:
+            probe.reap(wait=True)
+            self._recorder.detach(probe)
+
+    def stop_probes(self, timeout_s: float = 2 * _LAST_WORDS_S) -> None:
+        """Let the probes finish the attempts that are under way, then end."""
+        for probe in self._probes.values():
+            probe.command(do="stop")
+        for probe in self._probes.values():
+            self._recorder.wait(partial(_has_ended, probe), timeout_s, f"the end of {probe}")
+            probe.reap(wait=True)
+        self._probes.clear()
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Everything that was on the wire until now reaches the timeline and the captures."""
+        for capture in self._captures:
+            capture.signal(signal.SIGTERM)
+        observer = self._observer
+        observer.close_commands()
+        self._recorder.wait(partial(_has_ended, observer), _LAST_WORDS_S, "the observer's last words")
+        observer.reap(wait=True)
+        for capture in self._captures:
+            capture.reap(wait=True)
+
+
+def _has_ended(agent: Process) -> bool:
+    return agent.events < 0

@@ -1,0 +1,47 @@
+"""What a node's kernel and balancer say of themselves at one moment, as text for the artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from harness.errors import TestbedError
+from harness.kernel import namespaces
+from harness.nodes.netns import NetnsNode
+
+_TIMEOUT_S = 5.0
+_COMMANDS = (
+    ("ip", "-brief", "address"),
+    ("ip", "route"),
+    ("ip", "neigh"),
+    ("ss", "-Htn", "state", "connected"),
+)
+# A file that a service keeps while it runs, and what to ask then.
+_IF_THERE = {
+    "/run/haproxy.sock": ("sh", "-c", "echo 'show servers state' | socat -t 1 - UNIX:/run/haproxy.sock"),
+}
+
+
+def snapshot(nodes: Mapping[str, NetnsNode], folder: Path) -> None:
+    """Write `NODE.txt` into the folder for every node that can be asked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = {
+        name: namespaces.submit_plain(partial(_state_of, node))
+        for name, node in nodes.items()
+        if node.alive and not node.frozen
+    }
+    for name, answer in asked.items():
+        (folder / f"{name}.txt").write_text(answer.result())
+
+
+def _state_of(node: NetnsNode) -> str:
+    parts = []
+    try:
+        commands = [*_COMMANDS, *(ask for path, ask in _IF_THERE.items() if node.exists(path))]
+        for command in commands:
+            done = node.status(command, timeout_s=_TIMEOUT_S)
+            parts.append(f"# {' '.join(command)}\n{done.stdout}{done.stderr}")
+    except TestbedError as error:
+        parts.append(f"# {error}\n")
+    return "\n".join(parts)
