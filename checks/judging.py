@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from harness.drill import Drill
+from collections.abc import Callable
+
 from harness.errors import CheckFailed
-from harness.properties import judge_all
 from harness.verdict import Status, Verdict
 
-
-def drilled(drill: Drill, fault: str, *, heal: bool = True) -> list[Verdict]:
-    """Run a whole drill and judge it by every property."""
-    drill.run(fault, heal=heal)
-    return judge_all(drill.testbed.recorder.timeline)
+Judge = Callable[[], list[Verdict]]
+"""The `judge` fixture: judges the drill so far by every property."""
 
 
 def must_hold(verdicts: list[Verdict], *properties: str) -> None:

@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import pytest
 
-from checks.judging import drilled, must_catch, must_hold
+from checks.judging import Judge, must_catch, must_hold
 from harness.drill import Drill
-from harness.properties import judge_all
 
 
 @pytest.mark.testbed("vip-l7")
 @pytest.mark.parametrize("fault", ["host-crash", "kill", "stop", "freeze", "link-down"])
-def test_the_vip_returns_within_its_bound(drill: Drill, fault: str) -> None:
-    must_hold(drilled(drill, fault), "fail-back", "single-owner")
+def test_the_vip_returns_within_its_bound(drill: Drill, judge: Judge, fault: str) -> None:
+    drill.run(fault)
+    must_hold(judge(), "fail-back", "single-owner")
 
 
 @pytest.mark.testbed("vip-l7", preempt=False)
 @pytest.mark.parametrize("fault", ["host-crash", "stop", "link-down"])
-def test_the_vip_stays_with_nopreempt(drill: Drill, fault: str) -> None:
-    must_hold(drilled(drill, fault), "vip-migration", "fail-back", "single-owner")
+def test_the_vip_stays_with_nopreempt(drill: Drill, judge: Judge, fault: str) -> None:
+    drill.run(fault)
+    must_hold(judge(), "vip-migration", "fail-back", "single-owner")
 
 
 @pytest.mark.testbed("vip-l7", instance="preempt_delay 2")
-def test_the_vip_returns_after_preempt_delay(drill: Drill) -> None:
-    must_hold(drilled(drill, "host-crash"), "fail-back", "single-owner")
+def test_the_vip_returns_after_preempt_delay(drill: Drill, judge: Judge) -> None:
+    drill.run("host-crash")
+    must_hold(judge(), "fail-back", "single-owner")
 
 
 # -- saboteurs -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.saboteur
 @pytest.mark.testbed("vip-l7")
-def test_a_vip_that_does_not_return_is_caught(drill: Drill) -> None:
+def test_a_vip_that_does_not_return_is_caught(drill: Drill, judge: Judge) -> None:
     """The returned balancer is heard by nobody, so its neighbours keep the VIP where it was."""
     testbed = drill.testbed
     drill.steady()
@@ -40,11 +43,12 @@ def test_a_vip_that_does_not_return_is_caught(drill: Drill) -> None:
     fault.heal()
     drill.watch(2.0)
     drill.finish()
-    must_catch(judge_all(testbed.recorder.timeline), "fail-back")
+    must_catch(judge(), "fail-back")
 
 
+@pytest.mark.saboteur
 @pytest.mark.testbed("vip-l7", preempt=False)
-def test_a_vip_that_returns_despite_nopreempt_is_caught(drill: Drill) -> None:
+def test_a_vip_that_returns_despite_nopreempt_is_caught(drill: Drill, judge: Judge) -> None:
     """The balancer that should have kept the VIP loses it for another reason."""
     drill.steady()
     fault = drill.strike("stop")
@@ -54,4 +58,4 @@ def test_a_vip_that_returns_despite_nopreempt_is_caught(drill: Drill) -> None:
     drill.testbed.process("lb2", "keepalived").signal_tree(9)
     drill.watch(1.5)
     drill.finish()
-    must_catch(judge_all(drill.testbed.recorder.timeline), "fail-back")
+    must_catch(judge(), "fail-back")

@@ -6,9 +6,8 @@ import signal
 
 import pytest
 
-from checks.judging import drilled, must_catch, must_hold
+from checks.judging import Judge, must_catch, must_hold
 from harness.drill import Drill
-from harness.properties import judge_all
 
 FAULTS = ("host-crash", "kill", "stop", "freeze", "link-down")
 _NS = 1_000_000_000
@@ -16,25 +15,29 @@ _NS = 1_000_000_000
 
 @pytest.mark.smoke
 @pytest.mark.testbed("vip-l7")
-def test_the_vip_moves_when_its_host_crashes(drill: Drill) -> None:
-    must_hold(drilled(drill, "host-crash"), "vip-migration", "client-outage", "single-owner", "fail-back")
+def test_the_vip_moves_when_its_host_crashes(drill: Drill, judge: Judge) -> None:
+    drill.run("host-crash")
+    must_hold(judge(), "vip-migration", "client-outage", "single-owner", "fail-back")
 
 
 @pytest.mark.testbed("vip-l7")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_vip_moves_within_its_bound(drill: Drill, fault: str) -> None:
-    must_hold(drilled(drill, fault), "vip-migration", "client-outage", "single-owner")
+def test_the_vip_moves_within_its_bound(drill: Drill, judge: Judge, fault: str) -> None:
+    drill.run(fault)
+    must_hold(judge(), "vip-migration", "client-outage", "single-owner")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.testbed("vip-l7", vrrp_version=2, advert_int=1)
-def test_the_vip_moves_within_its_bound_with_version_2(drill: Drill, fault: str) -> None:
-    must_hold(drilled(drill, fault, heal=False), "vip-migration", "client-outage", "single-owner")
+def test_the_vip_moves_within_its_bound_with_version_2(drill: Drill, judge: Judge, fault: str) -> None:
+    drill.run(fault, heal=False)
+    must_hold(judge(), "vip-migration", "client-outage", "single-owner")
 
 
 @pytest.mark.testbed("vip-l7", unicast=True)
-def test_unicast_adverts_move_the_vip_as_well(drill: Drill) -> None:
-    must_hold(drilled(drill, "host-crash"), "vip-migration", "client-outage", "single-owner", "fail-back")
+def test_unicast_adverts_move_the_vip_as_well(drill: Drill, judge: Judge) -> None:
+    drill.run("host-crash")
+    must_hold(judge(), "vip-migration", "client-outage", "single-owner", "fail-back")
 
 
 # -- controls: what must not be flagged ----------------------------------------------------------------
@@ -42,37 +45,40 @@ def test_unicast_adverts_move_the_vip_as_well(drill: Drill) -> None:
 
 @pytest.mark.testbed("vip-l7")
 @pytest.mark.parametrize("fault", ["host-crash:standby", "kill:standby", "freeze:standby"])
-def test_the_standby_s_failure_moves_nothing(drill: Drill, fault: str) -> None:
-    must_hold(drilled(drill, fault), "vip-migration", "client-outage", "single-owner")
+def test_the_standby_s_failure_moves_nothing(drill: Drill, judge: Judge, fault: str) -> None:
+    drill.run(fault)
+    must_hold(judge(), "vip-migration", "client-outage", "single-owner")
 
 
 @pytest.mark.testbed("vip-l7", advert_int=1.0)
-def test_a_short_freeze_moves_nothing(drill: Drill) -> None:
+def test_a_short_freeze_moves_nothing(drill: Drill, judge: Judge) -> None:
     """A host that freezes for less than two advertisements is missed by nobody's timer."""
     drill.steady()
     fault = drill.strike("freeze")
     drill.testbed.recorder.pass_time(fault.injected_ns + _NS)
     drill.heal(fault)
     drill.finish()
-    must_hold(judge_all(drill.testbed.recorder.timeline), "vip-migration", "single-owner")
+    must_hold(judge(), "vip-migration", "single-owner")
 
 
 # -- saboteurs: what must be caught --------------------------------------------------------------------
 
 
+@pytest.mark.saboteur
 @pytest.mark.testbed("vip-l7")
-def test_a_dead_standby_is_caught(drill: Drill) -> None:
+def test_a_dead_standby_is_caught(drill: Drill, judge: Judge) -> None:
     """The standby stopped taking part without anybody having noticed."""
     drill.steady()
     drill.testbed.process("lb2", "keepalived").signal_tree(signal.SIGSTOP)
     drill.strike("host-crash:lb1")
     drill.watch(1.5)
     drill.finish()
-    must_catch(judge_all(drill.testbed.recorder.timeline), "vip-migration")
+    must_catch(judge(), "vip-migration")
 
 
+@pytest.mark.saboteur
 @pytest.mark.testbed("vip-l7")
-def test_a_late_standby_is_caught(drill: Drill) -> None:
+def test_a_late_standby_is_caught(drill: Drill, judge: Judge) -> None:
     """The standby stands still until its bound is over: a takeover beyond the bound."""
     drill.steady()
     crash = drill.strike("host-crash")
@@ -81,21 +87,24 @@ def test_a_late_standby_is_caught(drill: Drill) -> None:
     drill.testbed.process("lb2", "keepalived").signal_tree(signal.SIGCONT)
     drill.aftermath(crash)
     drill.finish()
-    must_catch(judge_all(drill.testbed.recorder.timeline), "vip-migration", "takeover")
+    must_catch(judge(), "vip-migration", "takeover")
 
 
+@pytest.mark.saboteur
 @pytest.mark.testbed("vip-l7")
-def test_a_silent_takeover_is_caught(drill: Drill) -> None:
+def test_a_silent_takeover_is_caught(drill: Drill, judge: Judge) -> None:
     """Without gratuitous ARP the neighbours go on sending to the host that is gone."""
     fabric = drill.testbed.fabric
     fabric.rules.drop("arp saddr ip 10.0.0.100", source=fabric.port("lb2", "eth0"))
-    verdicts = drilled(drill, "host-crash", heal=False)
+    drill.run("host-crash", heal=False)
+    verdicts = judge()
     must_catch(verdicts, "vip-migration", "gratuitous ARP")
     must_catch(verdicts, "client-outage")
 
 
+@pytest.mark.saboteur
 @pytest.mark.testbed("vip-l7")
-def test_an_early_takeover_is_caught(drill: Drill) -> None:
+def test_an_early_takeover_is_caught(drill: Drill, judge: Judge) -> None:
     """A takeover before the active balancer's silence was long enough: the bound has two sides."""
     testbed = drill.testbed
     drill.steady()
@@ -112,4 +121,4 @@ def test_an_early_takeover_is_caught(drill: Drill) -> None:
     testbed.fabric.rules.remove(heard)
     drill.watch(1.0)
     drill.finish()
-    must_catch(judge_all(testbed.recorder.timeline), "vip-migration")
+    must_catch(judge(), "vip-migration")

@@ -10,7 +10,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv=$root/.venv
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_REQUIRE_VIRTUALENV=0
+export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 say() { printf '%s\n' "vipdrill set-up: $*" >&2; }
 die() {

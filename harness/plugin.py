@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from harness.session import Image
     from harness.testbed import Testbed
     from harness.timeline import Timeline
+    from harness.verdict import Verdict
 
 _RUN = "VIPDRILL_RUN"
 _SEED = "VIPDRILL_SEED"
+_CELLS = "vipdrill-cells"
 _testbed_key = pytest.StashKey["Testbed"]()
 _failed_key = pytest.StashKey[bool]()
 
@@ -56,6 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Markers."""
+    config.addinivalue_line(
+        "markers", "saboteur: what the test breaks must be caught; its figures stay out of the matrix"
+    )
     config.addinivalue_line(
         "markers",
         "testbed(architecture, **options): the testbed that the `testbed` fixture builds for a test",
@@ -242,6 +247,57 @@ def timeline(testbed: Testbed) -> Timeline:
 def probe(testbed: Testbed) -> Any:
     """The clients' present fortunes: `answered`, `lost`, `streak`, by client."""
     return testbed.situation
+
+
+@pytest.fixture
+def judge(request: pytest.FixtureRequest, testbed: Testbed) -> Callable[[], list[Verdict]]:
+    """A function that judges the testbed's timeline so far by every property.
+
+    What it finds goes into the suite's matrix and JUnit's properties, except in a test marked `saboteur`.
+    """
+    from harness.properties import judge_all
+
+    def judge_now() -> list[Verdict]:
+        timeline = testbed.recorder.timeline
+        verdicts = judge_all(timeline)
+        if request.node.get_closest_marker("saboteur") is None:
+            import topologies
+            from harness.report import matrix
+
+            options = topologies.find(testbed.topology.architecture).OPTIONS
+            found = matrix.cells(timeline, verdicts, {option.name: option.default for option in options})
+            request.node.user_properties.append((_CELLS, matrix.encode(found)))
+            for verdict in verdicts:
+                if verdict.measured is not None:
+                    name = f"{verdict.title()} {verdict.subject}".strip()
+                    request.node.user_properties.append((name, verdict.measured))
+        return verdicts
+
+    return judge_now
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The matrix of all that was judged, here and as Markdown beside the artifacts."""
+    from harness.report.matrix import Matrix, decode
+
+    found = Matrix()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") != "teardown":
+                continue
+            for name, value in getattr(report, "user_properties", ()):
+                if name == _CELLS:
+                    for cell in decode(value):
+                        found.add(cell)
+    if not found:
+        return
+    terminalreporter.section("vipdrill matrix")
+    for line in found.plain():
+        terminalreporter.write_line(line)
+    folder = _artifacts(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "matrix.md").write_text(found.markdown())
+    terminalreporter.write_line(f"also in {folder / 'matrix.md'}")
 
 
 # -- failures ----------------------------------------------------------------------------------------

@@ -113,7 +113,10 @@ def weigh(
     words = f"{number(max(abs(excess), 0.0001))} {bound.unit} {side}"
     beyond = abs(excess) - resolution - _ROUNDING
     if beyond <= 0:
-        return Status.PASS, f"{words}, which is below the resolution of {number(resolution)} {bound.unit}"
+        return (
+            Status.PASS,
+            f"within the bound and the resolution of {number(resolution)} {bound.unit} ({words})",
+        )
     if beyond <= lag_s:
         return Status.UNKNOWN, f"{words}, which the testbed's own lateness of {number(lag_s)} s may explain"
     return Status.FAIL, words

@@ -49,7 +49,9 @@ class TestControls:
 
     @pytest.mark.parametrize("target", ["m1", "lb1/haproxy"])
     def test_other_faults_are_not_bounded_by_a_takeover(self, target: str) -> None:
-        assert judge(quiet(kill=target))["outage"].status is Status.NOT_APPLICABLE
+        found = judge(quiet(kill=target))["outage"]
+        assert found.status is Status.NOT_APPLICABLE
+        assert ("nothing tracks haproxy" in found.sentence) == (target == "lb1/haproxy")
 
 
 class TestSaboteurs:
@@ -72,6 +74,18 @@ class TestSaboteurs:
         lab.lag(2.6, 0.1)
         assert judge(lab)["outage"].status is Status.UNKNOWN
 
+    def test_losses_of_an_overloaded_testbed_are_unknown(self) -> None:
+        lab = failover(outage_late_s=1.5)
+        lab.lag(3.0, 0.06)
+        found = judge(lab)["outage"]
+        assert found.status is Status.UNKNOWN
+        assert "woke up to 0.06 s late" in found.sentence
+
+    def test_a_little_lateness_excuses_no_long_outage(self) -> None:
+        lab = failover(outage_late_s=1.5)
+        lab.lag(3.0, 0.04)
+        assert judge(lab)["outage"].status is Status.FAIL
+
     def test_one_request_lost_while_nothing_was_wrong(self) -> None:
         lab = quiet()
         lab.probe(3.005, "reset", 0.01)
@@ -86,9 +100,15 @@ class TestSaboteurs:
 
     def test_a_request_timed_out_while_the_testbed_itself_stood_still(self) -> None:
         lab = quiet()
-        lab.probe(3.005, "timeout", 0.1)
+        lab.probe(3.005, "timeout", 0.5)
         lab.lag(3.2, 0.2)
         assert judge(lab)["without a fault"].status is Status.UNKNOWN
+
+    def test_a_reset_is_not_excused_by_lateness_alone(self) -> None:
+        lab = quiet()
+        lab.probe(3.005, "reset", 0.01)
+        lab.lag(3.2, 0.2)
+        assert judge(lab)["without a fault"].status is Status.FAIL
 
     def test_a_request_lost_by_the_loss_of_the_standby(self) -> None:
         lab = quiet(host_crash="lb2")

@@ -20,8 +20,10 @@ class Reply:
 def request(host: str, port: int, path: str, client: str, *, keep_alive: bool) -> bytes:
     """A GET request."""
     name = f"[{host}]" if ":" in host else host
-    connection = "" if keep_alive else "Connection: close\r\n"
-    return f"GET {path} HTTP/1.1\r\nHost: {name}:{port}\r\nUser-Agent: vipdrill/{client}\r\n{connection}\r\n".encode()
+    fields = [f"GET {path} HTTP/1.1", f"Host: {name}:{port}", f"User-Agent: vipdrill/{client}"]
+    if not keep_alive:
+        fields.append("Connection: close")
+    return "\r\n".join([*fields, "", ""]).encode()
 
 
 _heads: dict[bytes, Reply] = {}

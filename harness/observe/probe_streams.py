@@ -56,7 +56,8 @@ class Reporter:
                 line = self._ok[head, member] = _OK % (head.replace(b"%", b"%%"), who.replace(b"%", b"%%"))
             loop.writer.raw(line % (due, seq, start, loop.now))
         else:
-            rest = f',"seq":{seq},"start":{start},"end":{loop.now},"result":"{result}","member":{dumps(member)}{extra}'
+            rest = f',"seq":{seq},"start":{start},"end":{loop.now}'
+            rest += f',"result":"{result}","member":{dumps(member)}{extra}'
             loop.writer.raw(b'{"t":%d,"kind":"probe",%s%s}\n' % (due, head, rest.encode()))
         # A change is news, for which the engine may be waiting.
         if self._last.get(head) != result:

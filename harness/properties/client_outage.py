@@ -2,6 +2,9 @@
 
 An attempt is counted at the moment it was due (open loop), so an outage is known to one probe period.
 An attempt that was due before the takeover and answered only after it was a victim too: it waited.
+
+What a client loses while the testbed's own processes wake too late to serve anybody says nothing of
+the load balancer: see `_overloaded`.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from harness.verdict import Status, Verdict, weigh
 
 NAME = "client-outage"
 _SHOWN = 6
+# Processes that must wake one after the other for one attempt over TLS 1.3 (RFC 8446 section 2): proxy,
+# client, proxy, member, proxy, client, proxy, member, proxy, client.
+_WAKINGS = 10
 
 
 @dataclass(frozen=True)
@@ -122,8 +128,11 @@ def _during(facts: Facts, takeover: Takeover, stream: Stream) -> Verdict:
     )
     bound = _bound(takeover, stream)
     if bound is None:
-        return _verdict(stream, fault, Status.NOT_APPLICABLE, f"{sentence}; no takeover bounds it", measured)
+        why = _unbounded(takeover)
+        return _verdict(stream, fault, Status.NOT_APPLICABLE, f"{sentence}; {why}", measured)
     status, words = weigh(measured, bound, facts.lag_s(fault.inject_ns, until_ns), resolution=0.0)
+    if status is Status.FAIL and (overloaded := _overloaded(facts, stream, fault.inject_ns, until_ns)):
+        status, words = Status.UNKNOWN, f"{words}, but {overloaded}"
     if any(run.to_ns is None for run in runs) and status is Status.PASS:
         status, words = Status.UNKNOWN, "it had not ended when the drill did"
     return _verdict(stream, fault, status, f"{sentence}: {words}", measured, bound, _evidence(runs))
@@ -156,6 +165,37 @@ def _bound(takeover: Takeover, stream: Stream) -> Bound | None:
     return bound.wider(low=RESOLUTION_S, high=RESOLUTION_S, why=f"VRRP's timers resolve {RESOLUTION_S} s")
 
 
+def _unbounded(takeover: Takeover) -> str:
+    """Why no takeover bounds the outage."""
+    fault, router = takeover.fault, takeover.router
+    if takeover.effect == "open":
+        return f"service tracking decides what {fault} does"
+    if takeover.owner is None:
+        return f"nobody announced {router} when it came"
+    if not set(fault.nodes) & set(router.speakers):
+        return "no takeover bounds it, as it hit no balancer"
+    if not takeover.due:
+        return (
+            f"nothing tracks {fault.service or fault.interface} there, so nothing moves {router} away from it"
+        )
+    return "no balancer was left to take over"
+
+
+def _overloaded(facts: Facts, stream: Stream, from_ns: int, until_ns: int) -> str:
+    """Whether the testbed woke so late that an attempt could time out without anybody's fault.
+
+    Lateness adds up over the wakings of one attempt, so a share of the clients' time-out is enough.
+    """
+    limits = [(a.end - a.t) / 1e9 for a in stream.attempts if a.result == "timeout"]
+    if not limits:
+        return ""
+    lag, limit = facts.lag_s(from_ns, until_ns), median(limits)
+    if lag * _WAKINGS < limit:
+        return ""
+    allowed = f"{_WAKINGS} times in an attempt that may take {number(limit)} s"
+    return f"the testbed woke up to {number(lag)} s late, and wakes {allowed}"
+
+
 def _window_end(facts: Facts, fault: FaultSpan) -> int:
     """A fault's consequences reach until it is healed, or the next one begins."""
     end_ns = facts.until_next_fault(fault)
@@ -181,8 +221,9 @@ def _otherwise(facts: Facts, stream: Stream) -> Verdict:
     sent = len(attempts)
     sentence = f"{stream.client} lost {measured} of {sent} attempts{_causes(lost)} while nothing was wrong"
     status = Status.FAIL if lost else Status.PASS
-    if lost and all(facts.lag_s(a.t, a.end) >= (a.end - a.t) / 1e9 for a in lost):
-        status, sentence = Status.UNKNOWN, f"{sentence}, all while the testbed itself was as late"
+    explained = [_overloaded(facts, stream, a.t - SECOND_NS, a.end) for a in lost]
+    if lost and all(explained):
+        status, sentence = Status.UNKNOWN, f"{sentence}, but {explained[0]}"
     return Verdict(
         NAME,
         status,

@@ -35,15 +35,14 @@ def evidence_lines(timeline: Timeline, verdict: Verdict, limit: int = 12) -> lis
     origin_ns = verdict.origin_ns
     if origin_ns is None:
         origin_ns = fault_origin(timeline) or timeline.span[0]
-    events = [item for item in verdict.evidence if isinstance(item, Event)]
-    told = [_line(event.t, ">", describe(event).split(maxsplit=1)[-1], origin_ns) for event in events[:limit]]
+    said = [item for item in verdict.evidence if isinstance(item, str)][: limit // 3]
+    events = [item for item in verdict.evidence if isinstance(item, Event)][: max(limit - len(said), 0)]
+    told = [_line(event.t, ">", describe(event).split(maxsplit=1)[-1], origin_ns) for event in events]
     around = [h for h in tell(timeline) if h.weight > MINOR and not any(h.t == event.t for event in events)]
     near_ns = [event.t for event in events] or [origin_ns]
     around.sort(key=lambda h: (-h.weight, min(abs(h.t - t) for t in near_ns)))
-    told += [_happening(h, origin_ns) for h in around[: max(limit - len(told), 0)]]
-    lines = [text for _, text in sorted(told, key=lambda pair: pair[0])]
-    said = [item for item in verdict.evidence if isinstance(item, str)]
-    return [*lines, *said][: max(limit, 0)]
+    told += [_happening(h, origin_ns) for h in around[: max(limit - len(told) - len(said), 0)]]
+    return [text for _, text in sorted(told, key=lambda pair: pair[0])] + said
 
 
 def _line(t_ns: int, mark: str, text: str, origin_ns: int) -> tuple[int, str]:

@@ -59,8 +59,10 @@ def report_lines(
     return lines[:-1]
 
 
-def _heading(text: str, aside: str = "") -> Line:
-    return [(text, "bold"), (f"  {aside}" if aside else "", "dim")]
+def _heading(text: str, aside: str, width: int) -> list[Line]:
+    if len(text) + 2 + len(aside) > width:
+        return [[(text, "bold")], *wrapped(aside, width, 2, "dim")]
+    return [[(text, "bold"), (f"  {aside}", "dim")]]
 
 
 def _title(timeline: Timeline, figures: Summary, width: int, glyphs: Glyphs) -> list[Line]:
@@ -81,15 +83,16 @@ def _story(timeline: Timeline, figures: Summary, width: int, glyphs: Glyphs) -> 
     story = tell(timeline)
     if not figures.faults:
         began = timeline.span[0]
-        heading = _heading("What happened", f"seconds from the start{_at(timeline, began)}")
-        return [heading, *_told(story, began, width, glyphs)]
+        heading = _heading("What happened", f"seconds from the start{_at(timeline, began)}", width)
+        return [*heading, *_told(story, began, width, glyphs)]
     inject_ns = figures.origin_ns
     heal_ns = next((fault.heal_ns for fault in figures.faults if fault.heal_ns is not None), None)
-    lines = [_heading("Fault", f"seconds from it{_at(timeline, inject_ns)}")]
+    lines = _heading("Fault", f"seconds from it{_at(timeline, inject_ns)}", width)
     lines += _told([h for h in story if heal_ns is None or h.t < heal_ns], inject_ns, width, glyphs)
     if heal_ns is not None:
         after = (heal_ns - inject_ns) / 1e9
-        lines += [[], _heading("Healing", f"seconds from its beginning, {after:.3f} s after the fault")]
+        aside = f"seconds from its beginning, {after:.3f} s after the fault"
+        lines += [[], *_heading("Healing", aside, width)]
         lines += _told([h for h in story if h.t >= heal_ns], heal_ns, width, glyphs)
     return lines
 
@@ -227,7 +230,7 @@ def _owners(figures: Summary, width: int) -> list[Line]:
     if not figures.holds:
         return []
     since = "the fault" if figures.faults else "the start"
-    lines = [_heading("VIP owners", f"seconds from {since}")]
+    lines = _heading("VIP owners", f"seconds from {since}", width)
     vip = ""
     for hold in figures.holds:
         from_s, to_s = figures.relative_s(hold.from_ns), figures.relative_s(hold.to_ns)

@@ -16,6 +16,8 @@ from harness.timeline import Event, Timeline
 _MS_NS = 1_000_000
 # The observer looks for a step of real time every 20 ms, so it tells of one that much late.
 _STEP_NOTICED_NS = 50 * _MS_NS
+# Packets that came by different processors may stand in the file the wrong way round.
+_DISORDER_NS = 10 * _MS_NS
 # A packet and the event decoded from it carry the same kernel stamp, up to the reading of two clocks.
 _SAME_PACKET_NS = _MS_NS
 _IPV4, _IPV6, _ARP, _VRRP = b"\x08\x00", b"\x86\xdd", b"\x08\x06", 112
@@ -28,7 +30,7 @@ class CaptureClock:
         told = timeline.of("clock")
         self._starts = [event.t for event in told] or [0]
         self._offsets = [int(event.offset_ns) for event in told] or [0]
-        self._epoch = 0
+        self._epoch = self._newest = 0
         self.known = bool(told)
 
     def to_capture(self, t_ns: int) -> int:
@@ -41,8 +43,10 @@ class CaptureClock:
             t = real_ns - self._offsets[epoch]
             begins = self._starts[epoch] - _STEP_NOTICED_NS if epoch else 0
             ends = self._starts[epoch + 1] if epoch + 1 < len(self._starts) else None
+            # Packets come in order, so one that seems to go back was stamped after a step.
+            begins = max(begins, self._newest - _DISORDER_NS)
             if t >= begins and (ends is None or t <= ends):
-                self._epoch = epoch
+                self._epoch, self._newest = epoch, max(self._newest, t)
                 return t
         return real_ns - self._offsets[self._epoch]
 

@@ -163,7 +163,10 @@ class Slow(Illness):
 
 
 class Cut(Illness):
-    """The connection ends in order (FIN) at a `stage`: "accept", "request" (read, not answered), or "answer" (half sent)."""
+    """The connection ends in order (FIN) at a `stage`.
+
+    That is "accept", "request" (read, not answered), or "answer" (half sent).
+    """
 
     options = ("stage",)
 
