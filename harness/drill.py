@@ -142,7 +142,7 @@ class Drill:
         recorder.wait(settled, timeout_s, "clients served and owners stable", situation.summary)
 
     def _calm_s(self) -> float:
-        """More than two down intervals of VRRP as the wire shows it: who was to come back has come by then."""
+        """More than two down intervals as the wire shows them: who was to come back has come by then."""
         advert = next(iter(self.testbed.situation.last_advert.values()), None)
         skew_s = 1.0 if advert is not None and advert.version == 2 else self._advert_s()
         return 2.2 * (3 * self._advert_s() + skew_s)

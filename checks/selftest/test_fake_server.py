@@ -161,9 +161,9 @@ def test_it_ends_at_once_when_the_engine_is_gone(start: StartServer) -> None:
 
 @pytest.mark.parametrize("by_signal", [True, False])
 def test_shutdown_is_unready_first_then_deaf_then_drained(start: StartServer, by_signal: bool) -> None:
-    terms = {"delay_s": 0.3, "drain_s": 20}
+    terms = {"delay_s": 1.0, "drain_s": 20}
     server = start(shutdown=terms if by_signal else {})
-    server.ill("slow", delay_s=0.6, paths=["/version"])
+    server.ill("slow", delay_s=1.5, paths=["/version"])
     with server.connect() as idle, server.connect() as in_flight:
         idle.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         read_until(idle, b"ok")
@@ -178,7 +178,7 @@ def test_shutdown_is_unready_first_then_deaf_then_drained(start: StartServer, by
         assert b"[-]shutdown failed: reason withheld\nreadyz check failed\n" in body
         assert server.ask("/livez")[0] == server.ask("/healthz")[0] == 200
         drains = server.wait(shutdown_note("drain"))
-        assert drains["t"] - began["t"] >= 300_000_000
+        assert drains["t"] - began["t"] >= 1_000_000_000
         with pytest.raises(ConnectionRefusedError):
             server.connect()
         assert read_to_end(idle) == b""

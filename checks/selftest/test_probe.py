@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import signal
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -67,6 +69,11 @@ def test_the_server_sees_every_attempt_on_a_connection_of_its_own(server: Server
     assert len(peers) == 5
 
 
+def time_out(result: str) -> float:
+    """Short where it is awaited, long where even a busy machine must not reach it."""
+    return 0.2 if result == "timeout" else 10
+
+
 ILL: list[tuple[str, dict[str, Any], str]] = [
     ("refuse", {}, "refused"),
     ("blackhole", {}, "timeout"),
@@ -98,7 +105,7 @@ def test_each_illness_is_seen_as_what_it_is_and_its_end_too(
     result: str,
     trust: dict[str, Any],
 ) -> None:
-    probe = start(target(server, **trust), timeout_s=0.2)
+    probe = start(target(server, **trust), timeout_s=time_out(result))
     probe.until("ok")
     server.ill(illness, **options)
     with server.connect(tls=False) if illness == "limit" else nullcontext():
@@ -111,26 +118,26 @@ def test_each_illness_is_seen_as_what_it_is_and_its_end_too(
 
 
 @pytest.mark.parametrize(
-    ("illness", "options", "detail"),
+    ("illness", "options", "result", "detail"),
     [
-        ("blackhole", {}, "while connecting"),
-        ("hang", {"stage": "accept"}, "in the TLS handshake"),
-        ("bad_cert", certificate("untrusted"), "unable to get local issuer certificate"),
-        ("bad_cert", certificate("expired"), "certificate has expired"),
-        ("status", {"status": 418}, "status 418"),
+        ("blackhole", {}, "timeout", "while connecting"),
+        ("hang", {"stage": "accept"}, "timeout", "in the TLS handshake"),
+        ("bad_cert", certificate("untrusted"), "tls", "unable to get local issuer certificate"),
+        ("bad_cert", certificate("expired"), "tls", "certificate has expired"),
+        ("status", {"status": 418}, "http", "status 418"),
     ],
 )
 def test_the_detail_says_how_far_it_got(
-    server: Server, start: StartProbe, illness: str, options: dict[str, Any], detail: str
+    server: Server, start: StartProbe, illness: str, options: dict[str, Any], result: str, detail: str
 ) -> None:
     server.ill(illness, **options)
-    probe = start(target(server, **by_ca()), timeout_s=0.2)
-    assert probe.attempts(1)[0]["detail"] == detail
+    event = start(target(server, **by_ca()), timeout_s=time_out(result)).attempts(1)[0]
+    assert (event["result"], event["detail"]) == (result, detail)
 
 
 def test_slow_but_in_time_is_ok_and_as_long_as_it_took(server: Server, start: StartProbe) -> None:
     server.ill("slow", delay_s=0.1)
-    event = start(target(server)).attempts(1)[0]
+    event = start(target(server), timeout_s=10).attempts(1)[0]
     assert event["result"] == "ok"
     assert event["end"] - event["start"] >= 100 * MS
 
@@ -149,28 +156,34 @@ def test_ipv6_source_address_and_plain_http(start: StartProbe) -> None:
         assert (event["result"], event["target"]) == ("ok", f"[::1]:{server.port}")
 
 
+def let_pass(seconds: float, clock: socket.socket) -> None:
+    """Read a watch stream until so much time has passed."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        read_until(clock, b"MODIFIED")
+
+
 # -- open loop -----------------------------------------------------------------------------------
 
 
 def test_a_hanging_server_does_not_lower_the_pace(server: Server, start: StartProbe) -> None:
     server.ill("hang")
-    events = start(target(server), rate=200, timeout_s=0.3).attempts(120)
+    events = start(target(server), rate=200, timeout_s=0.6).attempts(150)
     assert {event["result"] for event in events} == {"timeout"}
     assert {b["t"] - a["t"] for a, b in itertools.pairwise(events)} == {5 * MS}
-    assert [event["seq"] for event in events] == list(range(1, 121))
-    # Sixty were under way at a time, and each had its whole time.
-    assert all(event["end"] - event["start"] >= 300 * MS for event in events)
+    assert [event["seq"] for event in events] == list(range(1, 151))
+    # More than a hundred were under way at a time, and each had its whole time.
+    assert all(event["end"] - event["start"] >= 600 * MS for event in events)
 
 
 def test_what_fell_due_while_the_probe_itself_stood_still_is_made_up_for(start: StartProbe) -> None:
     server = Server(watch_interval_s=0.05)
     with running(server), server.connect() as clock:
         clock.sendall(b"GET /api/v1/pods?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n")
-        probe = start(target(server), rate=100)
+        probe = start(target(server), rate=100, timeout_s=10)
         probe.attempts(5)
         probe.process.send_signal(signal.SIGSTOP)
-        for _ in range(6):
-            read_until(clock, b"MODIFIED")
+        let_pass(0.25, clock)
         probe.process.send_signal(signal.SIGCONT)
         events = sorted(probe.attempts(60), key=lambda event: event["seq"])
         assert {b["t"] - a["t"] for a, b in itertools.pairwise(events)} == {10 * MS}
@@ -186,15 +199,12 @@ def test_what_is_later_than_its_time_out_is_told_and_not_made(start: StartProbe)
         probe = start(target(server), rate=100, timeout_s=0.1)
         probe.attempts(5)
         probe.process.send_signal(signal.SIGSTOP)
-        for _ in range(6):
-            read_until(clock, b"MODIFIED")
+        let_pass(0.25, clock)
         probe.process.send_signal(signal.SIGCONT)
         stale = probe.until("error")
         assert stale["detail"] == "not made: the probe itself was later than the time-out"
         events = probe.stop()
-    assert [event["seq"] for event in sorted(events, key=lambda event: event["t"])] == list(
-        range(1, len(events) + 1)
-    )
+    assert sorted(event["seq"] for event in events) == list(range(1, len(events) + 1))
 
 
 def test_the_pace_can_be_changed(server: Server, start: StartProbe) -> None:
@@ -232,7 +242,7 @@ def test_exchanges_share_one_connection(server: Server, start: StartProbe) -> No
 
 
 def test_a_break_is_told_at_once_and_the_next_exchange_reconnects(server: Server, start: StartProbe) -> None:
-    probe = start(target(server), streams=["long"], long_period_s=0.05)
+    probe = start(target(server), streams=["long"], long_period_s=0.05, timeout_s=10)
     probe.attempts(2, "long")
     server.ill("refuse", established=True)
     assert probe.wait(broken)["broken"] == "reset"
@@ -263,9 +273,7 @@ def test_with_patience_a_connection_outlives_a_stall(server: Server, start: Star
     events = probe.stop()
     assert not any("reconnected" in event for event in events)
     assert not any(broken(event) for event in probe.events)
-    assert [event["seq"] for event in sorted(events, key=lambda event: event["t"])] == list(
-        range(1, len(events) + 1)
-    )
+    assert sorted(event["seq"] for event in events) == list(range(1, len(events) + 1))
 
 
 # -- the engine ----------------------------------------------------------------------------------
@@ -273,7 +281,7 @@ def test_with_patience_a_connection_outlives_a_stall(server: Server, start: Star
 
 def test_stop_lets_what_is_under_way_finish(server: Server, start: StartProbe) -> None:
     server.ill("slow", delay_s=0.2)
-    probe = start(target(server), rate=100, streams=["new", "long"])
+    probe = start(target(server), rate=100, streams=["new", "long"], timeout_s=10)
     server.wait(lambda event: event["kind"] == "access")
     events = probe.stop()
     assert {event["result"] for event in events} == {"ok"}
@@ -288,12 +296,12 @@ def test_it_ends_at_once_when_the_engine_is_gone(server: Server, start: StartPro
 
 
 def test_a_stalled_engine_does_not_slow_it_and_loses_no_event(server: Server, start: StartProbe) -> None:
-    probe = start(target(server), rate=500, small_pipe=True)
+    probe = start(target(server), rate=200, timeout_s=10, small_pipe=True)
     # The probe's pipe is not read while the server tells of 200 requests.
     server.many(200, lambda event: event["kind"] == "access")
-    events = probe.stop()
+    events = sorted(probe.stop(), key=lambda event: event["t"])
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-    assert {b["t"] - a["t"] for a, b in itertools.pairwise(events)} == {2 * MS}
+    assert {b["t"] - a["t"] for a, b in itertools.pairwise(events)} == {5 * MS}
 
 
 def test_an_unknown_command_is_refused_with_what_is_known(server: Server, start: StartProbe) -> None:

@@ -29,7 +29,8 @@ def drill(
     if fault == "link-down":
         lab.add(HEAL_S + 0.003, "link", node="lb1", interface="eth0", up=True)
     if fault in ("host-crash", "kill", "stop"):
-        lab.add(STARTED_S, "service", node="lb1", service="keepalived", state="started")
+        lab.add(STARTED_S, "service", node="lb1", service="haproxy", state="ready")
+        lab.add(STARTED_S + 0.001, "service", node="lb1", service="keepalived", state="started")
         if ready:
             lab.add(READY_S, "service", node="lb1", service="keepalived", state="ready")
     if back_s is not None:

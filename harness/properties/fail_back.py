@@ -79,11 +79,20 @@ def _promise(
     if fault.fault == "link-down":
         up = _link_up(facts, takeover, returning.node, heal_ns)
         return promise, heal_ns if up is None else up, fault.healed_ns if up is None else up
-    timeline = facts.timeline
     service = {"node": returning.node, "service": "keepalived", "since": heal_ns}
-    started = timeline.first("service", state="started", **service)
-    ready = timeline.first("service", state="ready", **service)
-    return promise, heal_ns if started is None else started.t, None if ready is None else ready.t
+    started = facts.timeline.first("service", state="started", **service)
+    ready = facts.timeline.first("service", state="ready", **service)
+    since_ns = heal_ns if started is None else _before_start(facts, started, heal_ns)
+    return promise, since_ns, None if ready is None else ready.t
+
+
+def _before_start(facts: Facts, started: Event, heal_ns: int) -> int:
+    """A moment at which keepalived surely did not run yet: what was told of its node before its start.
+
+    Its own `started` is told once it runs, by a testbed that may be late.
+    """
+    told = facts.timeline.of("service", "node", node=started.node, since=heal_ns, until=started.t)
+    return max((event.t for event in told if event is not started), default=heal_ns)
 
 
 def _link_up(facts: Facts, takeover: Takeover, node: str, heal_ns: int) -> int | None:

@@ -19,7 +19,7 @@ from harness.timeline import Timeline
 from harness.verdict import Status, Verdict
 
 _WIDEST = 100
-_STORY_LINES = 14
+_STORY_LINES = 16
 _STATUS_WORD = {Status.NOT_APPLICABLE: "n/a"}
 _ENDED = {
     "farewell": "said goodbye",
@@ -71,9 +71,14 @@ def _title(timeline: Timeline, figures: Summary, width: int, glyphs: Glyphs) -> 
         return [[("an unfinished run, cut before its testbed was described", "bold")]]
     faults = [str(fault) for fault in figures.faults] or ["no fault"]
     versions = run.get("versions") or {}
-    named = [f"{name} {versions[name]}" for name in ("keepalived", "haproxy") if name in versions]
+    named = [f"{name} {_upstream(versions[name])}" for name in ("keepalived", "haproxy") if name in versions]
     facts = [run.architecture, *faults, f"seed {run.seed}", *named, f"vipdrill {run.version}"]
     return wrapped(f" {glyphs.dot} ".join(facts), width, 0, "bold")
+
+
+def _upstream(version: object) -> str:
+    """The upstream part of a Debian version: 3.0.11 of 1:3.0.11-1+deb13u5 (deb-version(7))."""
+    return str(version).partition(":")[2].rpartition("-")[0] or str(version).rpartition("-")[0] or str(version)
 
 
 # -- the story -------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ class Narrator:
         if event.change == "add":
             self._told_arp.discard((event.node, address))
         text = f"{'has' if event.change == 'add' else 'gives up'} {address} on {event.interface}"
-        return Happening(event.t, event.node, text, "plain", self._weight(NOTABLE))
+        return Happening(event.t, event.node, text, "plain", self._weight(KEY))
 
     def _link(self, event: Event) -> Happening | None:
         if event.get("initial") or not self._steady:
@@ -147,7 +147,7 @@ class Narrator:
             return None
         self._told_arp.add(told)
         text = f"tells the neighbours: {event.sender_ip} is at {event.sender_mac}"
-        return Happening(event.t, event.node, text, "plain", self._weight(NOTABLE))
+        return Happening(event.t, event.node, text, "plain", self._weight(KEY))
 
     def _probe(self, event: Event) -> Happening | None:
         stream = (event.client, event.stream, event.target)
@@ -158,7 +158,7 @@ class Narrator:
             if not fortune.take_loss(event):
                 return None
             text = f"first {self._request(stream)} lost ({event.result})"
-            return Happening(event.t, event.client, text, "bad", self._weight(KEY))
+            return Happening(event.t, event.client, text, "bad", self._weight(_importance(stream)))
         return self._again(stream, fortune) if fortune.take_answer(event) else None
 
     def _again(self, stream: Stream, fortune: Fortune) -> Happening | None:
@@ -170,7 +170,7 @@ class Narrator:
         fortune.close_run()
         what = "long connection answered" if stream[1] == "long" else "answered"
         text = f"{what} again{by}{self._target(stream)}: {after}"
-        return Happening(first.t, stream[0], text, "good", self._weight(KEY))
+        return Happening(first.t, stream[0], text, "good", self._weight(_importance(stream)))
 
     def _request(self, stream: Stream) -> str:
         what = "exchange on a long connection" if stream[1] == "long" else "request"
@@ -193,6 +193,11 @@ _PHASES: dict[str, tuple[str, Tone, int]] = {
     "healed": ("healed: clients are served, owners are stable", "good", KEY),
     "interrupted": ("interrupted", "bad", KEY),
 }
+
+
+def _importance(stream: Stream) -> int:
+    """A long-lived connection breaks in every failover; whether new ones are answered is the question."""
+    return NOTABLE if stream[1] == "long" else KEY
 
 
 def _never_again(stream: Stream, fortune: Fortune, end_ns: int) -> Happening:
