@@ -206,10 +206,17 @@ def target(server: Server, **fields: Any) -> dict[str, Any]:
 
 
 class Prober(Agent):
-    """A probe, started."""
+    """A probe, started; patient, so that a busy machine is no outage, unless told otherwise."""
 
     def __init__(self, *targets: dict[str, Any], small_pipe: bool = False, **config: Any) -> None:
-        config = {"client": "cl", "targets": list(targets), "streams": ["new"], "rate": 50, **config}
+        config = {
+            "client": "cl",
+            "targets": list(targets),
+            "streams": ["new"],
+            "rate": 50,
+            "timeout_s": 10,
+            **config,
+        }
         super().__init__("harness.observe.probe", config, small_pipe=small_pipe)
         self.wait(lambda event: "_ready" in event)
         self.command(do="start")

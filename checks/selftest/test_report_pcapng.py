@@ -141,6 +141,16 @@ class TestComments:
         on = next(number for number, text in comments_of(path) if "lb2 announces" in text)
         assert packets[on - 1] == frame_of(first)
 
+    @pytest.mark.parametrize("error_ns", [-900, 900])
+    def test_the_reading_of_two_clocks_may_be_a_little_off(self, tmp_path: Path, error_ns: int) -> None:
+        timeline = drill().timeline()
+        path = converted(tmp_path, timeline, pcap_of(timeline, OFFSET_NS + error_ns))
+        events = timeline.of("vrrp", "arp")
+        said = {(events[n - 1].kind, events[n - 1].node): text for n, text in reversed(comments_of(path))}
+        assert said["vrrp", "lb1"].startswith("vipdrill: lb1 announces VRID 51 from here (priority 100)")
+        assert "lb2 announces VRID 51" in said["vrrp", "lb2"]
+        assert said["arp", "lb1"] == "vipdrill: gratuitous ARP of lb1"
+
     def test_on_another_segment_they_stand_at_the_next_packet(self, tmp_path: Path) -> None:
         timeline = drill().timeline()
         times = [ns(seconds / 2) + OFFSET_NS for seconds in range(2, 14)]

@@ -19,6 +19,7 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
 RTM_NEWLINK, RTM_NEWADDR = 16, 20
 IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 10, 18, 28
 NESTED = 0x8000
+RTMGRP_LINK, IFF_RUNNING = 0x1, 0x40
 BRIDGE_INDEX, PORT_INDEX, HOST_INDEX = 100, 1000, 10
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -54,9 +55,23 @@ def send(route: socket.socket, messages: list[bytes]) -> None:
             waiting -= 1
 
 
-def route_socket() -> socket.socket:
+def await_running(events: socket.socket, indexes: set[int]) -> None:
+    """Wait until these links carry frames: until then a bridge drops them, and an ARP retry takes 1 s."""
+    waiting = set(indexes)
+    while waiting:
+        data, offset = events.recv(1 << 16), 0
+        while offset < len(data):
+            length, kind, _, _, _, _, _, index, flags = struct.unpack_from("=IHHIIHHiI", data, offset)
+            if kind == RTM_NEWLINK and flags & IFF_RUNNING:
+                waiting.discard(index)
+            offset += (length + 3) & ~3
+
+
+def route_socket(groups: int = 0) -> socket.socket:
     """A netlink route socket of the thread's network namespace."""
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    made.bind((0, groups))
+    return made
 
 
 def new_namespace() -> int:
@@ -94,6 +109,7 @@ def build(hosts: int) -> list[int]:
                 + attribute(IFLA_LINKINFO | NESTED, attribute(1, b"veth\0") + pair),
             )
         )
+    events = route_socket(RTMGRP_LINK)
     with route_socket() as route:
         send(route, batch)
     for number, namespace in enumerate(namespaces[1:], 1):
@@ -113,6 +129,8 @@ def build(hosts: int) -> list[int]:
                     ),
                 ],
             )
+    with events:
+        await_running(events, {PORT_INDEX + number for number in range(1, hosts + 1)})
     return namespaces
 
 

@@ -86,13 +86,17 @@ def _write_readme(
         if (folder / name).exists():
             first, *rest = what.splitlines()
             lines += [f"  {name:<16}{first}", *(f"{'':18}{line}" for line in rest)]
-    lines += [
-        f"    {conversion.path.name:<14}{conversion.packets:,} packets, {conversion.comments} comments"
-        for conversion in conversions
-        if conversion.packets
-    ]
+            lines += _captured(conversions) if name == "captures" else []
     if notes:
         lines += ["", "To be known:", *(f"  - {note}" for note in notes)]
     part = folder / f".README.txt.{os.getpid()}.part"
     part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     os.replace(part, folder / "README.txt")
+
+
+def _captured(conversions: Sequence[Conversion]) -> list[str]:
+    return [
+        f"{'':18}{done.path.name}: {done.packets:,} packets, {done.comments} with comments"
+        for done in conversions
+        if done.packets
+    ]

@@ -78,7 +78,9 @@ def _title(timeline: Timeline, figures: Summary, width: int, glyphs: Glyphs) -> 
 
 def _upstream(version: object) -> str:
     """The upstream part of a Debian version: 3.0.11 of 1:3.0.11-1+deb13u5 (deb-version(7))."""
-    return str(version).partition(":")[2].rpartition("-")[0] or str(version).rpartition("-")[0] or str(version)
+    return (
+        str(version).partition(":")[2].rpartition("-")[0] or str(version).rpartition("-")[0] or str(version)
+    )
 
 
 # -- the story -------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ class _Comments:
         self._clock = CaptureClock(timeline)
         self._segment = segment
         self._marks: list[Mark] = marks_of(timeline, segment)
-        self._next_ns = self._marks[0].t if self._marks else None
+        self._next_ns = min((mark.earliest_ns for mark in self._marks), default=None)
 
     def on(self, frame: Frame) -> str:
         """The comment on a frame, or an empty string."""
