@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from concurrent.futures import Future
 from functools import partial
 from ipaddress import ip_interface, ip_network
@@ -241,9 +242,10 @@ class Testbed:
         service = self.service(node, name)
         log = self.nodes[node].log_dir / f"{name}.log"
         written = log.stat().st_size if log.exists() else 0
+        began_ns = time.monotonic_ns()
         process = service.start(self.nodes[node], self)
         self._processes[node, name] = process
-        self.recorder.emit("service", node=node, service=name, state="started", pid=process.pid)
+        self.recorder.emit("service", began_ns, node=node, service=name, state="started", pid=process.pid)
         self.witnesses.follow(process)
         if process.events >= 0:
             self.recorder.attach(process)
