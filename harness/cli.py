@@ -130,10 +130,9 @@ def _conclude(timeline: Timeline, folder: Path, again: str, json_file: Path | No
     from harness.properties import judge_all
     from harness.report.evidence import write_artifacts
 
-    verdicts = judge_all(timeline)
-    write_artifacts(folder, timeline, verdicts, again)
-    if json_file is not None:
-        json_file.write_text((folder / "result.json").read_text())
+    # A run that ended before its testbed was described has nothing to be judged.
+    verdicts = judge_all(timeline) if timeline.first("run") else []
+    write_artifacts(folder, timeline, verdicts, again, also=json_file)
     return verdicts
 
 

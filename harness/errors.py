@@ -67,7 +67,14 @@ class FaultNotEffective(TestbedError):
 
 
 class CheckFailed(AssertionError):
-    """The load balancer failed a check: a finding, never a defect of the testbed."""
+    """The load balancer failed a check: a finding, never a defect of the testbed.
+
+    `verdict` is the finding as data (harness.verdict.Verdict), where there is one.
+    """
+
+    def __init__(self, text: str, verdict: object = None) -> None:
+        self.verdict = verdict
+        super().__init__(text)
 
 
 def one_of(what: str, given: str, known: list[str]) -> UsageError:

@@ -307,6 +307,16 @@ def _command_again(item: pytest.Item) -> str:
     return f"pytest {shlex.quote(item.nodeid)} --vipdrill-seed {_base_seed(item.config)}"
 
 
+def _story(testbed: Testbed, error: BaseException) -> list[str]:
+    """The first lines of evidence around what failed; nothing for other errors than findings."""
+    verdict = getattr(error, "verdict", None)
+    if verdict is None:
+        return []
+    from harness.report.evidence import evidence_lines
+
+    return [*evidence_lines(testbed.recorder.timeline, verdict), ""]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -327,6 +337,10 @@ def pytest_runtest_makereport(
             f"The testbed broke; nothing was learned about the load balancer.\n{report.longrepr}"
         )
     if testbed is not None:
-        lines = [f"artifacts: {testbed.artifacts}", f"run again: {_command_again(item)}"]
+        lines = [
+            *_story(testbed, error),
+            f"artifacts: {testbed.artifacts}",
+            f"run again: {_command_again(item)}",
+        ]
         report.sections.append(("vipdrill", "\n".join(lines)))
     return report

@@ -35,6 +35,10 @@ _ROUNDING = 1e-6
 class Inconclusive(TestbedError):
     """The run cannot decide a check: the testbed itself was too late, or ended too early."""
 
+    def __init__(self, text: str, verdict: Verdict | None = None) -> None:
+        self.verdict = verdict
+        super().__init__(text)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -75,9 +79,9 @@ class Verdict:
     def check(self) -> None:
         """Raise CheckFailed for a failure and Inconclusive for an unknown; otherwise do nothing."""
         if self.status is Status.FAIL:
-            raise CheckFailed(self.text())
+            raise CheckFailed(self.text(), self)
         if self.status is Status.UNKNOWN:
-            raise Inconclusive(self.text())
+            raise Inconclusive(self.text(), self)
 
     def to_json(self) -> dict[str, Any]:
         """The finding as it stands under `checks` in the file of `--json`."""

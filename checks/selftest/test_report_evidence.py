@@ -77,7 +77,8 @@ class TestArtifacts:
     def test_twice_is_like_once(self, tmp_path: Path) -> None:
         folder = saved(tmp_path, drill())
         timeline, verdicts = judged(drill())
-        write_artifacts(folder, timeline, verdicts, AGAIN)
+        write_artifacts(folder, timeline, verdicts, AGAIN, also=tmp_path / "again.json")
+        assert (folder / "result.json").read_bytes() == (tmp_path / "again.json").read_bytes()
         before = (folder / "result.json").read_text(encoding="utf-8")
         write_artifacts(folder, timeline, verdicts, AGAIN)
         assert (folder / "result.json").read_text(encoding="utf-8") == before

@@ -114,8 +114,14 @@ class TestHeadline:
             "VIP moved in 0.33 s, promised ≤ 0.36 s; 68 of 1,380 requests lost."
         )
 
+    def test_what_keeps_the_promise_within_the_timers_resolution_is_told_so(self) -> None:
+        assert "moved in 0.37 s, promised ≤ 0.36 s give or take 0.01 s" in headline(*judged(drill(0.034)))
+
     def test_it_shows_as_many_decimals_as_it_takes_to_see_which_side_of_the_bound(self) -> None:
-        assert "moved in 0.3649 s, promised ≤ 0.3648 s" in headline(*judged(drill(0.0301)))
+        timeline, _ = judged(drill(0.0301))
+        assert "moved in 0.3649 s, promised ≤ 0.3648 s" in headline(
+            timeline, [Verdict("x", Status.FAIL, "no")]
+        )
 
     def test_too_early_shows_both_ends_of_the_promise(self) -> None:
         assert "moved in 0.23 s, promised 0.26 to 0.36 s" in headline(*judged(drill(-0.1)))
@@ -138,6 +144,13 @@ class TestFile:
         write_result(path, {"verdict": "pass", "note": "Übernahme"})
         assert json.loads(path.read_text(encoding="utf-8"))["note"] == "Übernahme"
         assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+    def test_a_link_stays_a_link(self, tmp_path: Path) -> None:
+        (tmp_path / "real.json").touch()
+        (tmp_path / "link.json").symlink_to("real.json")
+        write_result(tmp_path / "link.json", {"verdict": "pass"})
+        assert (tmp_path / "link.json").is_symlink()
+        assert json.loads((tmp_path / "real.json").read_text()) == {"verdict": "pass"}
 
     def test_the_document_tells_every_key(self) -> None:
         data = result_of(drill())

@@ -103,6 +103,13 @@ class TestForm:
         assert "x FAIL" in text
         assert not set(text) & set("✓✗·▁█")
 
+    def test_an_old_locale_is_no_error(self) -> None:
+        raw = io.BytesIO()
+        timeline, verdicts = judged(drill(0.5))
+        out = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
+        print_report(timeline, verdicts, FOLDER, AGAIN, file=out)
+        assert b"x FAIL  VIP moved in 0.83 s, promised <= 0.36 s" in raw.getvalue()
+
     def test_no_colour_when_told_so_and_none_is_needed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("NO_COLOR", "1")
         monkeypatch.setenv("FORCE_COLOR", "1")

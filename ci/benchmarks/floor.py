@@ -19,7 +19,7 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
 RTM_NEWLINK, RTM_NEWADDR = 16, 20
 IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 10, 18, 28
 NESTED = 0x8000
-RTMGRP_LINK, IFF_RUNNING = 0x1, 0x40
+RTMGRP_LINK, IFF_LOWER_UP = 0x1, 0x10000
 BRIDGE_INDEX, PORT_INDEX, HOST_INDEX = 100, 1000, 10
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -62,7 +62,7 @@ def await_running(events: socket.socket, indexes: set[int]) -> None:
         data, offset = events.recv(1 << 16), 0
         while offset < len(data):
             length, kind, _, _, _, _, _, index, flags = struct.unpack_from("=IHHIIHHiI", data, offset)
-            if kind == RTM_NEWLINK and flags & IFF_RUNNING:
+            if kind == RTM_NEWLINK and flags & IFF_LOWER_UP:
                 waiting.discard(index)
             offset += (length + 3) & ~3
 

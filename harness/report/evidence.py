@@ -54,15 +54,21 @@ def _happening(happening: Happening, origin_ns: int) -> tuple[int, str]:
     return _line(happening.t, " ", f"{node}{happening.text}", origin_ns)
 
 
-def write_artifacts(folder: Path, timeline: Timeline, verdicts: Sequence[Verdict], again: str) -> list[str]:
+def write_artifacts(
+    folder: Path, timeline: Timeline, verdicts: Sequence[Verdict], again: str, also: Path | None = None
+) -> list[str]:
     """Complete an artifact folder: captures as pcapng, result.json, README.txt, no private keys.
 
-    Gives what went wrong in doing so, as sentences; the same are in result.json under `notes`.
+    `also` gets the result too (`--json`).  Gives what went wrong in doing so, as sentences; the same are
+    in result.json under `notes`.
     """
     notes = remove_private_keys(folder, timeline)
     conversions = convert_all(folder / "captures", timeline)
     notes += [conversion.note for conversion in conversions if conversion.note]
-    write_result(folder / NAME, result(timeline, verdicts, folder, again=again, notes=notes))
+    data = result(timeline, verdicts, folder, again=again, notes=notes)
+    write_result(folder / NAME, data)
+    if also is not None:
+        write_result(also, data)
     _write_readme(folder, timeline, verdicts, again, conversions, notes)
     return notes
 

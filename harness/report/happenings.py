@@ -62,7 +62,7 @@ class Narrator:
     def take(self, event: Event) -> Happening | None:
         """The happening that this event completes, if it completes one."""
         teller = self._tellers.get(event.kind)
-        if teller is None or (self._over and event.kind not in ("probe", "note", "phase")):
+        if teller is None or (self._over and event.kind not in ("probe", "phase")):
             return None
         return teller(event)
 
@@ -219,7 +219,9 @@ def _change(change: Change) -> str:
 
 
 def _note(event: Event) -> Happening:
-    return Happening(event.t, "", " ".join(str(event.text).split()), "plain", NOTABLE)
+    # That a long-lived connection broke is told by the attempts on it as well.
+    weight = MINOR if event.get("broken") else NOTABLE
+    return Happening(event.t, "", " ".join(str(event.text).split()), "plain", weight)
 
 
 def _status(status: object) -> str:

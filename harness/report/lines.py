@@ -80,6 +80,17 @@ def show(lines: Iterable[Line], on: Console) -> None:
     from rich.text import Text
 
     for line in lines:
-        text = Text.assemble(*[(part, style) for part, style in line])
+        text = Text.assemble(*[(spelled(part, on.encoding), style) for part, style in line])
         text.rstrip()
         on.print(text, soft_wrap=True)
+
+
+def spelled(text: str, encoding: str | None) -> str:
+    """The text with what an encoding lacks written otherwise: an old locale is no reason for a traceback."""
+    name = encoding or "utf-8"
+    if "utf" in name.lower():
+        return text
+    return text.translate(_SPELLING).encode(name, "replace").decode(name)
+
+
+_SPELLING = str.maketrans({"≤": "<=", "≥": ">=", "…": "...", "·": "-"})

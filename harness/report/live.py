@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from harness.report.happenings import KEY, NOTABLE, Happening, Narrator
-from harness.report.lines import Glyphs, Line, plain
+from harness.report.lines import Glyphs, Line, plain, spelled
 from harness.report.screen import Screen
 from harness.timeline import Event
 
@@ -131,7 +131,7 @@ class LiveView:
         for number, line in enumerate(lines):
             text.append("\n" if number else "")
             for part, style in line:
-                text.append(part, style or None)
+                text.append(spelled(part, self._file.encoding), style or None)
         self._live.update(text, refresh=True)
         cost_ns = time.thread_time_ns() - began
         self._next_refresh_ns = now_ns + max(_REFRESH_NS, cost_ns * _PARTS)
@@ -182,10 +182,7 @@ class PlainLines:
             self._left_out = 0
 
     def _print(self, line: Line) -> None:
-        text = plain([line]) + "\n"
-        # An old locale must not turn a name that it cannot spell into a traceback.
-        encoding = self._file.encoding or "utf-8"
-        self._file.write(text.encode(encoding, "replace").decode(encoding))
+        self._file.write(spelled(plain([line]) + "\n", self._file.encoding))
         self._file.flush()
 
 

@@ -31,7 +31,6 @@ class CaptureClock:
         self._starts = [event.t for event in told] or [0]
         self._offsets = [int(event.offset_ns) for event in told] or [0]
         self._epoch = self._newest = 0
-        self.known = bool(told)
 
     def to_capture(self, t_ns: int) -> int:
         """The CLOCK_REALTIME (ns) that a packet of this monotonic time carries."""

@@ -134,10 +134,17 @@ def _seconds(value: float | None) -> float | None:
 
 
 def write_result(path: Path, data: dict[str, Any]) -> None:
-    """Write a result in one step: readers see the old file or the new, never half of one."""
+    """Write a result in one step: readers see the old file or the new, never half of one.
+
+    What is no plain file (/dev/stdout, a pipe, a symbolic link) is written to as it is.
+    """
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_text(text, encoding="utf-8")
+        return
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

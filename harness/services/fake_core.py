@@ -32,6 +32,9 @@ if TYPE_CHECKING:
         def shutdown_begins(self) -> None:
             """The server has been asked to stop and goes on serving for a while."""
 
+        def end_streams(self) -> None:
+            """Bring every stream of chunks to its end, in order."""
+
 
 _READ_BYTES = 16384
 _BACKLOG = 4096

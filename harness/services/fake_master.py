@@ -61,7 +61,7 @@ class Master:
         """Readiness fails from now on; the rest stays."""
         self._fixed = self._fixed_answers(shutting_down=True)
 
-    def end_watches(self) -> None:
+    def end_streams(self) -> None:
         """Close every watch in order, as with kube-apiserver's --shutdown-watch-termination-grace-period."""
         watchers, self._watchers = self._watchers, set()
         for connection in watchers:

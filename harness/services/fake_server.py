@@ -142,7 +142,7 @@ class FakeServer:
 
         Source: openshift/installer docs/dev/kube-apiserver-health-check.md, and RunWithContext in
         k8s.io/apiserver/pkg/server/genericapiserver.go, whose defaults these are (no delay, 60 s
-        for requests in flight; watches are not waited for in any other way unless given a grace).
+        for what is in flight, watches among it); given a `watch_grace_s`, watches end in order instead.
         """
         if self._stopping:
             self._loop.stop()
@@ -154,7 +154,7 @@ class FakeServer:
 
         def drain() -> None:
             if terms["watch_grace_s"] > 0:
-                self._behaviour.end_watches()
+                self._behaviour.end_streams()
             self._tell("note", text=f"{self._node} shuts down: no longer listening", shutdown="drain")
             self._server.begin_draining()
             now = self._loop.now
@@ -171,10 +171,10 @@ class FakeServer:
 
 def main() -> None:
     """The agent's entry: its configuration is the one argument, as JSON."""
-    soft_and_hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft_and_hard, soft_and_hard))
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     try:
         FakeServer(loads(sys.argv[-1])).run()
     except OSError as error:
-        sys.exit(str(error.strerror or error))
+        sys.exit(f"fake server: {error}")
     os._exit(0)
