@@ -113,10 +113,7 @@ def test_an_early_takeover_is_caught(drill: Drill, judge: Judge) -> None:
         source=testbed.fabric.port("lb1", "eth0"),
         destination=testbed.fabric.port("lb2", "eth0"),
     )
-    adverts = testbed.situation.adverts
-    testbed.recorder.wait(
-        lambda: testbed.situation.adverts >= adverts + 3, 5, "three adverts that lb2 cannot hear"
-    )
+    drill.next_adverts(3)
     drill.strike("kill:lb1", at_once=True)
     testbed.fabric.rules.remove(heard)
     drill.watch(1.0)

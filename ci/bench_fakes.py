@@ -1,8 +1,9 @@
 """What the probe and the fake servers cost and can do: `ci/bench_fakes.py [--seconds N] [--json FILE]`.
 
 Prints the CPU time of both at the default rate beside the floor, which is what OpenSSL alone takes for
-the same handshakes at the same pace; then how many new connections a second one server can serve
-(with `wrk`, where there is one).  A shared machine varies by a third: compare within one run.
+the same handshakes at the same pace (both sides in one process, so with warmer caches); then how many
+new connections a second one server can serve (with `wrk`, where there is one).  A shared machine varies
+by a third: compare within one run.
 """
 
 from __future__ import annotations

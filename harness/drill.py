@@ -16,6 +16,7 @@ from harness.errors import TestbedError, WaitExpired
 if TYPE_CHECKING:
     from harness.faults.base import Fault
     from harness.testbed import Testbed
+    from harness.timeline import Event
 
 _STEADY_S = 30.0
 _STREAK = 10
@@ -74,14 +75,22 @@ class Drill:
         fault = faults.parse(what, self.testbed) if isinstance(what, str) else what
         situation, recorder = self.testbed.situation, self.testbed.recorder
         if situation.last_advert and not at_once:
-            seen = situation.adverts
-            recorder.wait(lambda: situation.adverts > seen, 2 * self._down_s(), "the next advertisement")
-            newest = max(advert.t for advert in situation.last_advert.values())
-            recorder.pass_time(newest + int(self._random.random() * self._advert_s() * _NS))
+            newest = self.next_adverts(1)
+            recorder.pass_time(newest.t + int(self._random.random() * self._advert_s() * _NS))
         recorder.emit("phase", name="fault")
         situation.forget_streaks()
         fault.inject()
         return fault
+
+    def next_adverts(self, count: int) -> Event:
+        """Wait until so many more advertisements have been on the wire; the last of them."""
+        recorder, since = self.testbed.recorder, time.monotonic_ns()
+
+        def seen() -> list[Event]:
+            return recorder.timeline.of("vrrp", since=since)
+
+        recorder.wait(lambda: len(seen()) >= count, (count + 1) * self._down_s(), f"{count} advertisements")
+        return seen()[count - 1]
 
     def watch(self, seconds: float) -> None:
         """Take in what happens for so long, expecting nothing."""

@@ -46,6 +46,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--vipdrill", action="store_true", help="run in a bubble, so that testbeds can be built")
     group.addoption("--vipdrill-suite", default="trixie", help="Debian release of the node image")
     group.addoption("--vipdrill-seed", type=int, help="repeat an earlier run's random choices")
+    group.addoption(
+        "--vipdrill-rate",
+        type=float,
+        default=50.0,
+        help="new connections per second and client (default: 50, so that many testbeds fit side by side)",
+    )
     group.addoption("--vipdrill-artifacts", help="folder for artifacts (default: .vipdrill at the root)")
     group.addoption(
         "--vipdrill-keep",
@@ -163,7 +169,9 @@ def new_testbed(
         )
     made: list[Testbed] = []
 
-    def build(architecture: str | Topology, *, probe_rate: float = 100.0, **options: Any) -> Testbed:
+    rate: float = _given(request.config, "rate")
+
+    def build(architecture: str | Topology, *, probe_rate: float = rate, **options: Any) -> Testbed:
         topology = (
             architecture if isinstance(architecture, Topology) else topologies.make(architecture, options)
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import signal
 import socket
 import ssl
@@ -297,6 +299,20 @@ def test_refuse_resets_established_connections_when_told(start: StartServer) -> 
         server.ill("refuse", established=True)
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
+
+
+def test_out_of_descriptors_it_waits_and_recovers(start: StartServer) -> None:
+    server = start(listener(tls=False))
+    in_use = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (in_use + 2, in_use + 2))
+    connections = [server.connect(tls=False) for _ in range(5)]
+    server.wait(lambda event: event.get("text") == "m1: accept on tls: Too many open files")
+    for connection in connections[:3]:
+        connection.close()
+    for connection in connections[3:]:
+        connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        assert read_to_end(connection).endswith(b"ok")
+        connection.close()
 
 
 # -- the engine stalls -----------------------------------------------------------------------------

@@ -25,7 +25,9 @@ from harness.eventpipe import CommandReader, EventWriter
 from harness.lean_json import loads
 from harness.loop import Loop
 from harness.observe.probe_channel import Target
-from harness.observe.probe_streams import LongStream, NewStream, Pace, Reporter
+from harness.observe.probe_long import LongStream
+from harness.observe.probe_new import NewStream
+from harness.observe.probe_pace import Pace, Reporter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,26 +1,25 @@
-"""The core that every fake server shares: listeners, connections, TLS, and HTTP/1.1 kept alive.
+"""The core that every fake server shares: the listeners, and the server that they belong to.
 
 What is answered is the behaviour's business (fake_master, and routers later), and what goes wrong is
-the illnesses' (fake_illness); both are asked here and know nothing of descriptors.  Connections are
-bare descriptors, as a socket object costs one more system call each.
+the illnesses' (fake_illness); both are asked from here and know nothing of descriptors.
 """
 
 from __future__ import annotations
 
 import _socket
 import os
-from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from select import EPOLLIN
 
 from harness import tls
 from harness.lean_json import dumps
-from harness.services.fake_http import MAX_HEAD_BYTES, Answer, parse_request
+from harness.services.fake_connection import Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from harness.loop import Loop
-    from harness.services.fake_http import Request
+    from harness.services.fake_http import Answer, Request
     from harness.services.fake_illness import Illness
 
     class Behaviour(Protocol):
@@ -36,13 +35,9 @@ if TYPE_CHECKING:
             """Bring every stream of chunks to its end, in order."""
 
 
-_READ_BYTES = 16384
 _BACKLOG = 4096
 _ACCEPTS_AT_ONCE = 64
-_STALLED_BYTES = 1 << 20
-_WATCHED = EPOLLIN | EPOLLRDHUP | EPOLLET
-_GONE = EPOLLRDHUP | EPOLLHUP | EPOLLERR
-_RESET_ON_CLOSE = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+_REST_NS = 100_000_000
 
 
 class Listener:
@@ -64,7 +59,7 @@ class Listener:
         self.connections: dict[int, Connection] = {}
         self.connection_limit = 0
         self.socket: _socket.socket | None = None
-        self._paused = False
+        self._paused = self._in_trouble = False
 
     def open(self) -> None:
         """Bind and listen; raises OSError."""
@@ -72,8 +67,12 @@ class Listener:
         listening = _socket.socket(family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK)
         listening.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
         listening.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        listening.bind((self.address, self.port))
-        listening.listen(_BACKLOG)
+        try:
+            listening.bind((self.address, self.port))
+            listening.listen(_BACKLOG)
+        except OSError:
+            listening.close()
+            raise
         self.port = listening.getsockname()[1]
         self.name = self.name or str(self.port)
         self.socket, self._paused = listening, False
@@ -98,6 +97,23 @@ class Listener:
             self._paused = full
             self.server.loop.change(self.socket.fileno(), 0 if full else EPOLLIN)
 
+    def _rest(self, error: OSError) -> None:
+        """Accept nothing for a moment: what failed (no descriptor left, say) would fail again at once."""
+        loop, listening = self.server.loop, self.socket
+        if listening is None:
+            return
+        if not self._in_trouble:
+            self._in_trouble = True
+            self.server.trouble(f"accept on {self.name}: {error.strerror}")
+        self._paused = True
+        loop.change(listening.fileno(), 0)
+
+        def again() -> None:
+            if self.socket is listening:
+                self.consider_accepting()
+
+        loop.at(loop.now + _REST_NS, again)
+
     def _accept(self, _mask: int) -> None:
         # Alone in its round, the event is one connection's; under load, asking until none is left
         # costs less than another round.
@@ -109,8 +125,9 @@ class Listener:
             except BlockingIOError:
                 return
             except OSError as error:
-                self.server.trouble(f"accept on {self.name}: {error.strerror}")
+                self._rest(error)
                 return
+            self._in_trouble = False
             os.set_blocking(fd, False)
             connection = Connection(self, fd, peer)
             if self.connection_limit:
@@ -118,259 +135,6 @@ class Listener:
             for illness in self.illnesses:
                 if illness.on_accept(connection):
                     break
-
-
-class Connection:
-    """One client's connection; `fd` is -1 once it is closed.
-
-    `busy` from a request's end until its answer is on the way; `mute` when nothing will ever be
-    said on it again; `streaming` once a stream of chunks has begun.
-    """
-
-    __slots__ = (
-        "_close_after",
-        "_inbox",
-        "_incoming",
-        "_outbox",
-        "_outgoing",
-        "_request",
-        "_secure",
-        "_session",
-        "_skip",
-        "busy",
-        "fd",
-        "listener",
-        "mute",
-        "peer",
-        "served",
-        "streaming",
-    )
-
-    def __init__(self, listener: Listener, fd: int, peer: Any) -> None:
-        self.listener, self.fd, self.peer = listener, fd, peer
-        self.busy = self.mute = self.streaming = self.served = False
-        self._inbox = self._outbox = b""
-        self._skip = 0
-        self._request: Request | None = None
-        self._session: tls.Session | None = None
-        self._close_after = False
-        context = listener.context
-        if context is not None:
-            self._incoming, self._outgoing = tls.MemoryBIO(), tls.MemoryBIO()
-            self._session = tls.server_session(context, self._incoming, self._outgoing)
-        self._secure = False
-        listener.connections[fd] = self
-        listener.server.loop.add(fd, _WATCHED, self._event)
-
-    # -- closing -------------------------------------------------------------------------------
-
-    def close(self) -> None:
-        """Close it in order (FIN)."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            listener = self.listener
-            del listener.connections[fd]
-            listener.server.loop.forget(fd)
-            os.close(fd)
-            if listener.connection_limit:
-                listener.consider_accepting()
-            if listener.server.draining:
-                listener.server.drained_one()
-
-    def reset(self) -> None:
-        """Close it with a RST."""
-        if self.fd >= 0:
-            self.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
-            self.close()
-
-    def say_no_more(self) -> None:
-        """Send a FIN now and close when the client does, so that nothing of its makes the FIN a RST."""
-        if self.fd >= 0:
-            self.mute = True
-            view = _socket.socket(fileno=self.fd)
-            try:
-                view.shutdown(_socket.SHUT_WR)
-            except OSError:
-                self.close()
-            finally:
-                view.detach()
-
-    def setsockopt(self, level: int, option: int, value: bytes) -> None:
-        """Set a socket option of this connection."""
-        view = _socket.socket(fileno=self.fd)
-        try:
-            view.setsockopt(level, option, value)
-        finally:
-            view.detach()
-
-    # -- reading -------------------------------------------------------------------------------
-
-    def _event(self, mask: int) -> None:
-        if self._outbox and mask & EPOLLOUT:
-            self._send(b"")
-        while self.fd >= 0:
-            try:
-                data = os.read(self.fd, _READ_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self.close()
-                return
-            if not self.mute:
-                self._received(data)
-            if len(data) < _READ_BYTES and not mask & _GONE:
-                return
-
-    def _received(self, data: bytes) -> None:
-        session = self._session
-        if session is not None:
-            try:
-                data = self._decrypt(session, data)
-            except tls.PeerClosed:
-                self.close()
-                return
-            except tls.TLSError:
-                # The alert that says why is the last thing sent.
-                self._send(self._outgoing.read())
-                self.close()
-                return
-        if data:
-            self._inbox = self._inbox + data if self._inbox else data
-            self._serve()
-
-    def _decrypt(self, session: tls.Session, data: bytes) -> bytes:
-        incoming = self._incoming
-        incoming.write(data)
-        if not self._secure:
-            try:
-                session.do_handshake()
-                self._secure = True
-            except tls.WantRead:
-                pass
-            if self._outgoing.pending:
-                self._send(self._outgoing.read())
-            if not self._secure:
-                return b""
-        plain = b""
-        while incoming.pending or session.pending():
-            try:
-                plain += session.read(_READ_BYTES)
-            except tls.WantRead:
-                break
-        return plain
-
-    def _serve(self) -> None:
-        while self._inbox and not (self.busy or self.mute or self.streaming or self._close_after):
-            if self._skip:
-                skipped, self._skip = self._skip, max(0, self._skip - len(self._inbox))
-                self._inbox = self._inbox[skipped:]
-                continue
-            end = self._inbox.find(b"\r\n\r\n") + 4
-            if end == 3:
-                if len(self._inbox) > MAX_HEAD_BYTES:
-                    self._refuse(431)
-                elif not self._inbox[:1].isalpha():
-                    self._refuse(400)
-                return
-            head, self._inbox = self._inbox[:end], self._inbox[end:]
-            try:
-                request = parse_request(head)
-            except ValueError:
-                self._refuse(400)
-                return
-            self._skip = request.body_bytes
-            self._request = request
-            self.busy = self.served = True
-            for illness in self.listener.illnesses:
-                if illness.on_request(self, request):
-                    break
-            else:
-                self.answer(self.listener.server.behaviour.answer(request))
-
-    def _refuse(self, status: int) -> None:
-        self._close_after = True
-        answer = Answer(self.listener.server.node, status)
-        self._write(answer.encoded(False, False))
-        self.close()
-
-    # -- writing -------------------------------------------------------------------------------
-
-    def answer_late(self) -> None:
-        """Answer the request that an illness held back."""
-        if self.silent:
-            self.mute = True
-        elif self.fd >= 0 and self._request is not None:
-            self.answer(self.listener.server.behaviour.answer(self._request))
-            self._serve()
-
-    def answer(self, answer: Answer, *, only_half: bool = False) -> None:
-        """Answer the present request, and close the connection if the client or the server is to stop."""
-        request, self._request = self._request, None
-        if request is None or self.fd < 0:
-            return
-        server = self.listener.server
-        keep_alive = request.keep_alive and not server.draining
-        data = answer.encoded(request.head_only, keep_alive)
-        if only_half:
-            data = data[: len(data) // 2]
-        self.busy = False
-        self._close_after = not keep_alive and answer.stream is None
-        self._write(data)
-        server.tell_access(self.peer, request, answer.status)
-        if answer.stream is not None and not request.head_only and not only_half:
-            self.streaming = True
-            answer.stream(self)
-        elif self._close_after and not self._outbox and not only_half:
-            self.close()
-
-    def push(self, data: bytes) -> None:
-        """Send more of a stream; a client that has not read for long is dropped."""
-        if len(self._outbox) > _STALLED_BYTES:
-            self.reset()
-        elif self.fd >= 0 and not self.silent:
-            self._write(data)
-
-    def end_stream(self, data: bytes) -> None:
-        """Send the last of a stream, then close."""
-        self._close_after = True
-        self._write(data)
-        if not self._outbox:
-            self.close()
-
-    @property
-    def silent(self) -> bool:
-        """Whether an illness keeps the listener from saying anything."""
-        return self.mute or any(illness.silent for illness in self.listener.illnesses)
-
-    def _write(self, data: bytes) -> None:
-        session = self._session
-        if session is not None:
-            session.write(data)
-            if self._close_after:
-                _say_goodbye(session)
-            data = self._outgoing.read()
-        self._send(data)
-
-    def _send(self, data: bytes) -> None:
-        waiting = bool(self._outbox)
-        if waiting:
-            data = self._outbox + data
-        if self.fd < 0 or not data:
-            return
-        try:
-            sent = os.write(self.fd, data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.close()
-            return
-        self._outbox = data[sent:]
-        if bool(self._outbox) != waiting:
-            self.listener.server.loop.change(self.fd, _WATCHED | EPOLLOUT if self._outbox else _WATCHED)
-            if waiting and self._close_after:
-                self.close()
 
 
 class Server:
@@ -425,10 +189,3 @@ def _contexts(config: dict[str, Any]) -> tls.Context:
     if others:
         tls.choose_by_name(context, others)
     return context
-
-
-def _say_goodbye(session: tls.Session) -> None:
-    try:
-        session.shutdown()
-    except tls.TLSError:
-        pass

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from harness.services.fake_core import Connection
+    from harness.services.fake_connection import Connection
 
     StreamStart: TypeAlias = Callable[[Connection], None]
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from harness.services.fake_core import Connection, Listener
+    from harness.services.fake_connection import Connection
+    from harness.services.fake_core import Listener
     from harness.services.fake_http import Request
 
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from harness.loop import Loop
-    from harness.services.fake_core import Connection
+    from harness.services.fake_connection import Connection
     from harness.services.fake_http import Request
 
 _CHECKS = ("ping", "log", "etcd", "poststarthook/start-apiserver-admission-initializer")
