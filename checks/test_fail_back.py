@@ -15,6 +15,7 @@ def test_the_vip_returns_within_its_bound(drill: Drill, judge: Judge, fault: str
     must_hold(judge(), "fail-back", "single-owner")
 
 
+@pytest.mark.control
 @pytest.mark.testbed("vip-l7", preempt=False)
 @pytest.mark.parametrize("fault", ["host-crash", "stop", "link-down"])
 def test_the_vip_stays_with_nopreempt(drill: Drill, judge: Judge, fault: str) -> None:

@@ -18,6 +18,7 @@ def test_an_undisturbed_pair_has_one_owner(drill: Drill, judge: Judge) -> None:
     must_hold(judge(), "single-owner")
 
 
+@pytest.mark.control
 @pytest.mark.testbed("vip-l7")
 def test_one_lost_advert_is_forgiven(drill: Drill, judge: Judge) -> None:
     """A control: a backup waits for three advertisements before it takes over."""

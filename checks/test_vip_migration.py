@@ -43,6 +43,7 @@ def test_unicast_adverts_move_the_vip_as_well(drill: Drill, judge: Judge) -> Non
 # -- controls: what must not be flagged ----------------------------------------------------------------
 
 
+@pytest.mark.control
 @pytest.mark.testbed("vip-l7")
 @pytest.mark.parametrize("fault", ["host-crash:standby", "kill:standby", "freeze:standby"])
 def test_the_standby_s_failure_moves_nothing(drill: Drill, judge: Judge, fault: str) -> None:
@@ -50,6 +51,7 @@ def test_the_standby_s_failure_moves_nothing(drill: Drill, judge: Judge, fault: 
     must_hold(judge(), "vip-migration", "client-outage", "single-owner")
 
 
+@pytest.mark.control
 @pytest.mark.testbed("vip-l7", advert_int=1.0)
 def test_a_short_freeze_moves_nothing(drill: Drill, judge: Judge) -> None:
     """A host that freezes for less than two advertisements is missed by nobody's timer."""

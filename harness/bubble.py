@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,12 +23,15 @@ from pathlib import Path
 
 from harness import paths
 from harness.errors import MissingCapability
+from harness.image import fakeids
 from harness.image.ids import IdMap, id_map
 from harness.kernel import syscalls as sc
 
 _MARK = "VIPDRILL_BUBBLE"
 _SCRATCH = "VIPDRILL_SCRATCH"
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+# What `outside` tells `init` to pass on, so that `init` can tell it from what it got itself.
+_ERRANDS: dict[int, int] = {signal.SIGRTMIN + 1 + i: number for i, number in enumerate(_FORWARDED)}
 _CAP_SYS_ADMIN = 21
 
 
@@ -49,6 +53,7 @@ def enter(argv: list[str] | None = None) -> None:
     """
     if inside():
         return
+    _open_standard_streams()
     command = argv or [sys.executable, *sys.orig_argv[1:]]
     mount_point = paths.cache_dir() / "bubble"
     mount_point.mkdir(parents=True, exist_ok=True)
@@ -56,8 +61,7 @@ def enter(argv: list[str] | None = None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     # Signals are taken by sigwaitinfo, so that one sent to us alone can be told from the terminal's.
-    signals = {*_FORWARDED, signal.SIGCHLD}
-    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, *_ERRANDS, signal.SIGCHLD})
     try:
         if own_ids is None:
             sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWPID)
@@ -70,9 +74,16 @@ def enter(argv: list[str] | None = None) -> None:
     init = os.fork()
     if init == 0:
         os.close(report_read)
-        _init(command, mount_point, report_write, old_mask)
+        _init(command, mount_point, report_write, old_mask, fake=own_ids is not None and not own_ids.complete)
     os.close(report_write)
-    _wait(init, report_read, signals)
+    _wait(init, report_read)
+
+
+def _open_standard_streams() -> None:
+    """Let no file of the run get a number from 0 to 2 because the caller had closed those."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 def _capable() -> bool:
@@ -133,16 +144,20 @@ def _refused(error: OSError) -> MissingCapability:
     )
 
 
-def _init(command: list[str], mount_point: Path, report: int, mask: set[int | signal.Signals]) -> None:
-    """Process 1 of the bubble: mounts, starts the run, reaps orphans, passes signals on. Never returns."""
+def _init(
+    command: list[str], mount_point: Path, report: int, mask: set[int | signal.Signals], *, fake: bool
+) -> None:
+    """Process 1 of the bubble: mounts, starts the run, reaps orphans, passes signals on. Never returns.
+
+    With `fake` ids, changes of owner or user are answered but not made (`harness.image.fakeids`).
+    """
     status = 125 << 8
     try:
-        outside_alive = os.dup(report)
         sc.prctl(sc.PR_SET_PDEATHSIG, signal.SIGKILL)
         # Death before the prctl would go unnoticed: then nobody holds the other end any more.
-        try:
-            os.write(outside_alive, b"")
-        except BrokenPipeError:
+        outside_alive = select.poll()
+        outside_alive.register(report, 0)
+        if outside_alive.poll(0):
             os._exit(1)
         sc.mount("none", "/", "", sc.MS_REC | sc.MS_PRIVATE)
         sc.mount("proc", "/proc", "proc", sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC)
@@ -151,8 +166,13 @@ def _init(command: list[str], mount_point: Path, report: int, mask: set[int | si
         run = os.fork()
         if run == 0:
             os.close(report)
+            # Until the new program has its own handler, an interrupt ends it without a traceback.
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             try:
+                if fake and fakeids.supported():
+                    fakeids.install()
                 os.execvpe(command[0], command, environment)
             except OSError as error:
                 os.write(2, f"vipdrill: cannot start {command[0]}: {error.strerror}\n".encode())
@@ -166,13 +186,24 @@ def _init(command: list[str], mount_point: Path, report: int, mask: set[int | si
 
 
 def _reap(run: int) -> int:
-    """Reap every child until the run itself ends; its wait status."""
-    watched = {*_FORWARDED, signal.SIGCHLD}
+    """Reap every child until the run itself ends; its wait status.
+
+    What somebody sends to the whole process group reaches the run directly, and `outside` too, which
+    passes it on; then it is here before the errand is, and the run must not get it twice.
+    """
+    watched = {*_FORWARDED, *_ERRANDS, signal.SIGCHLD}
+    reached_the_group: dict[int, int] = dict.fromkeys(_FORWARDED, 0)
     while True:
         info = signal.sigwaitinfo(watched)
-        if info.si_signo != signal.SIGCHLD:
-            if info.si_code <= 0:  # sent by a process; the terminal's own reach the run directly
-                os.kill(run, info.si_signo)
+        if info.si_signo in _FORWARDED:
+            reached_the_group[info.si_signo] += info.si_code <= 0
+            continue
+        if info.si_signo in _ERRANDS:
+            number = _ERRANDS[info.si_signo]
+            if reached_the_group[number]:
+                reached_the_group[number] -= 1
+            else:
+                os.kill(run, number)
             continue
         while True:
             try:
@@ -185,13 +216,15 @@ def _reap(run: int) -> int:
                 return status
 
 
-def _wait(init: int, report: int, signals: set[signal.Signals]) -> None:
+def _wait(init: int, report: int) -> None:
     """The outside process: pass signals on, then end as the run ended. Never returns."""
+    watched = {*_FORWARDED, signal.SIGCHLD}
+    errand_of = {number: errand for errand, number in _ERRANDS.items()}
     while True:
-        info = signal.sigwaitinfo(signals)
+        info = signal.sigwaitinfo(watched)
         if info.si_signo != signal.SIGCHLD:
-            if info.si_code <= 0:
-                os.kill(init, info.si_signo)
+            if info.si_code <= 0:  # sent by a process; the terminal's own reach the run directly
+                os.kill(init, errand_of[info.si_signo])
             continue
         pid, _ = os.waitpid(init, os.WNOHANG)
         if pid:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harness.timeline import Timeline
     from harness.verdict import Verdict
 
+UNDECIDED, LIMITED = 4, 5
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -35,18 +36,21 @@ def list_() -> None:
     import topologies
     from harness import faults
 
-    typer.echo("Architectures (vipdrill run ARCHITECTURE --fault FAULT[:TARGET])")
+    typer.echo("Architectures (vipdrill run ARCHITECTURE --fault FAULT)")
     for name in topologies.ARCHITECTURES:
         architecture = topologies.find(name)
         typer.echo(f"  {name:<14}{architecture.SUMMARY}")
         for option in architecture.OPTIONS:
-            flag = "--" + option.name.replace("_", "-")
+            flag = "--" + option.names[0].replace("_", "-")
             choices = f" ({', '.join(map(str, option.choices))})" if option.choices else ""
             typer.echo(f"      {flag:<18}{option.help}{choices} [{_shown(option.default)}]")
-    typer.echo("Faults (target: a node, a node/service, active, standby or member; without one: active)")
+    typer.echo("Faults, written FAULT[:TARGET][,KEY=VALUE...]; how to name a target: docs/faults.md")
     for name in faults.FAULTS:
-        first_line = (faults.find(name).__doc__ or "").strip().splitlines()[0]
-        typer.echo(f"  {name:<14}{first_line}")
+        fault = faults.find(name)
+        first_line = (fault.__doc__ or "").strip().splitlines()[0]
+        typer.echo(f"  {name:<18}{first_line} [{fault.default_target or 'the first segment'}]")
+        for parameter in fault.parameters:
+            typer.echo(f"      {parameter!s:<18}{parameter.help} ({parameter.allowed})")
 
 
 def _shown(value: Any) -> str:
@@ -68,7 +72,7 @@ def doctor() -> None:
 def run(
     context: typer.Context,
     architecture: Annotated[str, typer.Argument(help="see `vipdrill list`")],
-    fault: Annotated[str, typer.Option(help="FAULT or FAULT:TARGET, see `vipdrill list`")],
+    fault: Annotated[str, typer.Option(help="FAULT[:TARGET][,KEY=VALUE...], see `vipdrill list`")],
     heal: Annotated[bool, typer.Option(help="heal the fault and watch what follows")] = True,
     seed: Annotated[Optional[int], typer.Option(help="repeat a drill's random choices")] = None,  # noqa: UP045
     suite: Annotated[str, typer.Option(help="Debian release of the node image")] = "trixie",
@@ -86,7 +90,7 @@ def run(
 
     options = _extra_options(context.args)
     topology = topologies.make(architecture, options)
-    faults.find(fault.partition(":")[0])
+    faults.check(fault)
     if not 0 < rate <= 2000:
         raise UsageError(f"--rate must be above 0 and at most 2000 per second, not {rate:g}")
     if json_file is not None and not json_file.absolute().parent.is_dir():
@@ -120,9 +124,11 @@ def run(
     timeline = testbed.recorder.timeline
     verdicts = _conclude(timeline, folder, again, json_file)
     print_report(timeline, verdicts, folder, again)
-    from harness.verdict import Status, worst
+    from harness.report.headline import outcome
+    from harness.verdict import Status
 
-    raise typer.Exit({Status.PASS: 0, Status.FAIL: 1}.get(worst(verdicts), 4))
+    exit_codes = {Status.PASS: 0, Status.FAIL: 1, Status.LIMITATION: LIMITED}
+    raise typer.Exit(exit_codes.get(outcome(verdicts), UNDECIDED))
 
 
 def _conclude(timeline: Timeline, folder: Path, again: str, json_file: Path | None) -> list[Verdict]:
@@ -141,9 +147,9 @@ def _command_again(seed: int) -> str:
     return shlex.join(words if "--seed" in words else [*words, "--seed", str(seed)])
 
 
-def _extra_options(words: list[str]) -> dict[str, str]:
-    """`--advert-int 1 --preempt=no` as {"advert_int": "1", "preempt": "no"}."""
-    options: dict[str, str] = {}
+def _extra_options(words: list[str]) -> dict[str, str | bool]:
+    """`--advert-int 1 --preempt=no --opaque` as {"advert_int": "1", "preempt": "no", "opaque": True}."""
+    options: dict[str, str | bool] = {}
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -152,11 +158,10 @@ def _extra_options(words: list[str]) -> dict[str, str]:
                 f"unexpected argument {word!r}; options of the architecture are given as --NAME VALUE"
             )
         name, equals, value = word[2:].partition("=")
-        if not equals:
-            if not rest or rest[0].startswith("--"):
-                raise UsageError(f"--{name} needs a value")
+        bare = not equals and (not rest or rest[0].startswith("--"))
+        if not equals and not bare:
             value = rest.pop(0)
-        options[name.replace("-", "_")] = value
+        options[name.replace("-", "_")] = bare or value
     return options
 
 

@@ -10,7 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 from harness import faults
+from harness.bounds import patience
+from harness.configs.haproxy import read_haproxy
 from harness.configs.keepalived import read_keepalived
+from harness.configs.nginx import read_nginx
 from harness.errors import TestbedError, WaitExpired
 
 if TYPE_CHECKING:
@@ -18,9 +21,11 @@ if TYPE_CHECKING:
     from harness.testbed import Testbed
     from harness.timeline import Event
 
+PROXIES = ("haproxy", "nginx")
 _STEADY_S = 30.0
-_STREAK = 10
+_STREAK = 5
 _BASELINE_S = 0.5
+_TURN_S = 0.5
 _NS = 1_000_000_000
 
 
@@ -98,14 +103,18 @@ class Drill:
 
     def aftermath(self, fault: Fault) -> bool:
         """Watch until clients are served again and owners are stable; False if that never comes."""
-        return self._follow(fault.injected_ns, "recovered", "after the fault")
+        least_s = self._decided_s(fault)[0]
+        return self._follow(fault.injected_ns, "recovered", "after the fault", least_s)
 
     def heal(self, fault: Fault) -> bool:
         """Heal, and watch until clients are served and owners are stable; False if that never comes."""
         recorder = self.testbed.recorder
         recorder.emit("phase", name="healing")
         fault.heal()
-        return self._follow(time.monotonic_ns(), "healed", "after healing")
+        # Who was to come back has come by two down intervals; a member's turn comes after its checks.
+        least_s = self._decided_s(fault)[1]
+        least_s += _TURN_S if least_s else 0.0
+        return self._follow(time.monotonic_ns(), "healed", "after healing", least_s, 2.2)
 
     def run(self, what: str, *, heal: bool = True) -> None:
         """The whole drill: `FAULT[:TARGET]`, then healing unless told otherwise."""
@@ -123,23 +132,53 @@ class Drill:
         self.testbed.witnesses.sync()
         self.testbed.recorder.emit("phase", name="done")
 
-    def _follow(self, since_ns: int, phase: str, when: str) -> bool:
-        patience_s = 3 * self._down_s() + self._preempt_delay_s + 3.0
+    def _decided_s(self, fault: Fault) -> tuple[float, float]:
+        """How long checks of the service that was hit may take, after the fault and after its healing."""
+        if fault.name in ("reload", "restart"):
+            return 0.0, 0.0
+        if any(target.service in PROXIES for target in fault.targets):
+            configs = [self._latest(node, "keepalived") for node in self._balancers]
+            return patience.tracking_s(read_keepalived(text) for text in configs if text)
+        members = {node.name for node in self.testbed.topology.role("member")}
+        if any(target.node in members for target in fault.targets):
+            active = [self._latest(node, "haproxy") for node in self._balancers]
+            passive = [self._latest(node, "nginx") for node in self._balancers]
+            by_checks = patience.checks_s(read_haproxy(text) for text in active if text)
+            by_failures = patience.passive_s(read_nginx(text) for text in passive if text)
+            return max(by_checks[0], by_failures[0]), max(by_checks[1], by_failures[1])
+        return 0.0, 0.0
+
+    @property
+    def _balancers(self) -> list[str]:
+        return [node.name for node in self.testbed.topology.role("balancer")]
+
+    def _latest(self, node: str, service: str) -> str:
+        """The first file of a service as it was told last."""
+        told = self.testbed.recorder.timeline.of("config", node=node, service=service)
+        return next((event.text for event in reversed(told) if event.path == told[0].path), "")
+
+    def _follow(self, since_ns: int, phase: str, when: str, least_s: float = 0.0, downs: float = 1.2) -> bool:
+        patience_s = 3 * self._down_s() + self._preempt_delay_s + 3.0 + least_s
         try:
-            self._settle(since_ns, patience_s)
+            self._settle(since_ns, patience_s, least_s, downs)
         except WaitExpired as expired:
             self.testbed.recorder.emit("note", text=f"{when}: {expired}")
             return False
         self.testbed.recorder.emit("phase", name=phase)
         return True
 
-    def _settle(self, since_ns: int, timeout_s: float) -> None:
-        """Wait until owners have been the same for longer than any takeover takes, and clients are served."""
+    def _settle(self, since_ns: int, timeout_s: float, least_s: float = 0.0, downs: float = 1.2) -> None:
+        """Wait until owners have been the same for so many down intervals, and clients are served.
+
+        Where an owner does not change, no less than `least_s` is waited for that.
+        """
         situation, recorder = self.testbed.situation, self.testbed.recorder
 
         def calm_at() -> int:
             last_change = max(situation.owner_since.values(), default=0)
-            calm_s = self._calm_s() + self._preempt_delay_s
+            calm_s = downs * self._down_seen_s() + self._preempt_delay_s
+            if last_change <= since_ns:
+                calm_s = max(calm_s, least_s)
             return max(since_ns, last_change) + int(calm_s * _NS)
 
         def settled() -> bool:
@@ -150,8 +189,8 @@ class Drill:
 
         recorder.wait(settled, timeout_s, "clients served and owners stable", situation.summary)
 
-    def _calm_s(self) -> float:
-        """More than two down intervals as the wire shows them: who was to come back has come by then."""
+    def _down_seen_s(self) -> float:
+        """A down interval of VRRP as the wire shows it, with the largest skew."""
         advert = next(iter(self.testbed.situation.last_advert.values()), None)
         skew_s = 1.0 if advert is not None and advert.version == 2 else self._advert_s()
-        return 2.2 * (3 * self._advert_s() + skew_s)
+        return 3 * self._advert_s() + skew_s

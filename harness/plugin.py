@@ -67,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "saboteur: what the test breaks must be caught; its figures stay out of the matrix"
     )
+    config.addinivalue_line("markers", "control: what the test does must not be flagged")
     config.addinivalue_line(
         "markers",
         "testbed(architecture, **options): the testbed that the `testbed` fixture builds for a test",

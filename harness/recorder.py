@@ -12,6 +12,7 @@ import os
 import select
 import time
 from collections.abc import Callable
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import IO
 
@@ -29,7 +30,8 @@ class Recorder:
         self.path = path
         self.timeline = Timeline()
         self.listeners: list[Callable[[Event], None]] = []
-        self.on_exit: Callable[[str, int], None] | None = None
+        self.on_exit: Callable[[str, int, int], None] | None = None
+        self.on_line: Callable[[str, int, int], None] | None = None
         self.synced = 0
         """The number of the last `sync` that the observer has answered."""
         self._file: IO[bytes] = path.open("ab", buffering=0)
@@ -37,6 +39,10 @@ class Recorder:
         self._agents: dict[int, Process] = {}
         self._partial: dict[int, bytes] = {}
         self._ready: set[int] = set()
+        self._done: dict[int, int] = {}
+        self._asked = 0
+        self._timers: list[tuple[int, int, Callable[[], None]]] = []
+        self._timers_made = 0
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -75,6 +81,19 @@ class Recorder:
         if fd not in self._ready:
             raise TestbedError(f"{agent.node}/{agent.name} ended at its start: {_tail(agent.log)}")
 
+    def ask(self, agent: Process, timeout_s: float = 20.0, /, **command: object) -> None:
+        """Tell an agent to do something and wait until it has; raises TestbedError if it ends instead."""
+        self._asked += 1
+        number, fd = self._asked, agent.events
+        agent.command(**command, number=number)
+        self.wait(
+            lambda: self._done.get(fd, 0) >= number or fd not in self._agents,
+            timeout_s,
+            f"{agent.node}/{agent.name} to carry out {command}",
+        )
+        if fd not in self._agents:
+            raise TestbedError(f"{agent.node}/{agent.name} ended: {_tail(agent.log)}")
+
     def detach(self, agent: Process) -> None:
         """Take in what is left of an agent's events and forget it."""
         if agent.events in self._agents:
@@ -85,6 +104,7 @@ class Recorder:
     def _forget(self, fd: int) -> None:
         self._epoll.unregister(fd)
         self._ready.discard(fd)
+        self._done.pop(fd, None)
         agent = self._agents.pop(fd)
         del self._partial[fd]
         agent.close()
@@ -92,9 +112,18 @@ class Recorder:
     # -- waiting -------------------------------------------------------------------------------
 
     def pump(self, timeout_s: float) -> None:
-        """Take in what has come, waiting at most so long for something to come."""
+        """Take in what has come, waiting at most so long for something to come or to be due (`at`)."""
+        if self._timers:
+            timeout_s = min(timeout_s, max(0.0, (self._timers[0][0] - time.monotonic_ns()) / 1e9))
         for fd, _ in self._epoll.poll(timeout_s):
             self._drain(fd)
+        while self._timers and self._timers[0][0] <= time.monotonic_ns():
+            heappop(self._timers)[2]()
+
+    def at(self, t_ns: int, callback: Callable[[], None]) -> None:
+        """Call `callback` once, in the first wait of the engine at or after a moment (CLOCK_MONOTONIC)."""
+        self._timers_made += 1
+        heappush(self._timers, (t_ns, self._timers_made, callback))
 
     def wait(
         self,
@@ -161,10 +190,14 @@ class Recorder:
         record = json.loads(line)
         if "_ready" in record:
             self._ready.add(fd)
+        elif "_done" in record:
+            self._done[fd] = record["_done"]
         elif "_synced" in record:
             self.synced = record["_synced"]
         elif "_exited" in record and self.on_exit:
-            self.on_exit(record["_exited"], record["t"])
+            self.on_exit(record["_exited"], record["pid"], record["t"])
+        elif "_line" in record and self.on_line:
+            self.on_line(record["_line"], record["pid"], record["t"])
 
     def close(self) -> None:
         """Take in what is left and put the file in order of time."""

@@ -59,9 +59,9 @@ class Situation:
 
     @property
     def owner(self) -> str | None:
-        """Who announces the VIP that was announced last, or None before the first advertisement."""
-        newest = max(self.last_advert.values(), key=lambda advert: advert.t, default=None)
-        return None if newest is None else str(newest.node)
+        """Who announced the first VIP (of the lowest VRID) last, or None before the first advertisement."""
+        first = min(self.last_advert, default=None)
+        return None if first is None else str(self.last_advert[first].node)
 
     def summary(self) -> str:
         """One line for a person who waits."""

@@ -8,9 +8,11 @@ close    stop witnesses, kill nodes; the kernel removes the rest
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import time
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from functools import partial
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
@@ -32,8 +34,10 @@ from harness.situation import Situation
 from harness.snapshot import snapshot
 from harness.timeline import FORMAT
 from harness.topology import NodeSpec, Topology
+from harness.turns import turn
 
 HUB = "fabric"
+_FILES, _FILES_PER_NODE = 256, 6
 _numbers = 0
 
 
@@ -61,6 +65,7 @@ class Testbed:
         if not bubble.inside():
             raise TestbedError("a testbed can only be built inside a bubble (harness.bubble.enter)")
         _numbers += 1
+        _make_room(len(topology.nodes))
         self.topology, self.artifacts, self.seed = topology, artifacts, seed
         self.versions = versions or {}
         self._capture, self.probe_rate = capture, probe_rate
@@ -69,6 +74,7 @@ class Testbed:
         artifacts.mkdir(parents=True, exist_ok=True)
         self.recorder = Recorder(artifacts / "timeline.jsonl")
         self.recorder.on_exit = self._exited
+        self.recorder.on_line = self._said_ready
         self.situation = Situation()
         self.recorder.listeners.append(self.situation.take)
         self.hub = self._new_node(HUB)
@@ -76,6 +82,8 @@ class Testbed:
         self.fabric: Fabric
         self.witnesses: Witnesses
         self._processes: dict[tuple[str, str], Process] = {}
+        self._ready_pids: set[int] = set()
+        self._followed: dict[int, Process] = {}
         self._closed = False
 
     def _new_node(self, name: str) -> NetnsNode:
@@ -85,28 +93,32 @@ class Testbed:
 
     def build(self) -> None:
         """Bring everything up, up to started services and probes; raises TestbedError, ConfigRejected."""
+        with turn():
+            self._build()
+
+    def _build(self) -> None:
         self.recorder.emit("phase", name="building")
-        self.build_network()
-        self._describe()
+        self._boot()
+        # The witnesses' start and the kernel's making of links hardly need the same CPU.
         captures = self.artifacts / "captures" if self._capture else None
         self.witnesses = Witnesses(self.recorder, self.fabric, captures)
-        for node in self.nodes.values():
-            self.witnesses.watch(node)
+        self._connect(list(self.topology.nodes))
+        self._describe()
+        for name, node in self.nodes.items():
+            if not self._opaque(name):
+                self.witnesses.watch(node)
         self._install()
-        for spec in self.topology.nodes:
-            for service in spec.services:
-                self.start_service(spec.name, service.name, wait=False)
-        for (_, name), process in self._processes.items():
-            if process.events >= 0:
-                self.recorder.wait_ready(process)
-            elif process.notify is not None:
-                self._wait_notified(process, name)
-            elif self.service(process.node, name).ready_line:
-                self._wait_line(process)
+        self.witnesses.await_ready()
+        self._start_services()
         self._start_probes()
 
     def build_network(self) -> None:
-        """Nodes booted, segments and links up, addresses and routes set: no service runs yet."""
+        """Nodes booted, segments and links up, addresses and routes set; nothing runs, nothing watches."""
+        self._boot()
+        self._connect(list(self.topology.nodes))
+
+    def _boot(self) -> None:
+        """Nodes booted, segments made, links planned."""
         self._boot_all([self.hub, *self.nodes.values()])
         self.fabric = Fabric(self.hub)
         self.fabric.add_segments([(segment.name, segment.mtu) for segment in self.topology.segments])
@@ -114,7 +126,6 @@ class Testbed:
         for spec in self.topology.nodes:
             for interface in spec.interfaces:
                 self.fabric.plan(spec.name, interface.name, interface.segment, mtus[interface.segment])
-        self._connect(list(self.topology.nodes))
 
     @staticmethod
     def _boot_all(nodes: list[NetnsNode]) -> None:
@@ -124,19 +135,19 @@ class Testbed:
 
     def _connect(self, specs: list[NodeSpec]) -> None:
         """Links, then addresses and routes, of freshly booted nodes."""
-        for spec in specs:
-            self.nodes[spec.name].sysctl({**_BASE_SYSCTLS, **spec.sysctls})
+        _together([partial(self.nodes[s.name].sysctl, {**BASE_SYSCTLS, **s.sysctls}) for s in specs])
         links: list[tuple[Port, int]] = []
         for spec in specs:
             netns = self.nodes[spec.name].netns
             links += [(port, netns) for port in self.fabric.ports_of(spec.name)]
         self.fabric.connect(links)
         visits = [
-            namespaces.submit(self.nodes[spec.name].netns, sc.CLONE_NEWNET, partial(_configure, spec))
+            namespaces.submit(self.nodes[spec.name].netns, sc.CLONE_NEWNET, partial(configure, spec))
             for spec in specs
         ]
         for visit in visits:
             visit.result()
+        self.fabric.await_forwarding([port for port, _ in links])
 
     def _describe(self) -> None:
         nodes = []
@@ -166,27 +177,33 @@ class Testbed:
         )
 
     def _install(self) -> None:
-        """Put every service's files in place and let its own syntax check judge them, nodes side by side."""
-        visits = [namespaces.submit_plain(partial(self._install_on, spec)) for spec in self.topology.nodes]
-        for visit in visits:
-            visit.result()
+        """Put every service's files in place and let its own syntax check judge them, all side by side."""
+        hosts = self._hosts()
+        _together([partial(self._install_on, spec, hosts) for spec in self.topology.nodes])
+        _together(
+            [
+                partial(s.validate, self.nodes[spec.name])
+                for spec in self.topology.nodes
+                for s in spec.services
+            ]
+        )
         for spec in self.topology.nodes:
-            for service in spec.services:
+            for service in spec.services if not spec.opaque else ():
                 for path, text in service.files().items():
                     self.recorder.emit("config", node=spec.name, service=service.name, path=path, text=text)
 
-    def _install_on(self, spec: NodeSpec) -> None:
+    def _install_on(self, spec: NodeSpec, hosts: str) -> None:
         node = self.nodes[spec.name]
         # Without its own name in hosts(5), keepalived waits for DNS at every start (its router_id).
-        node.write("/etc/hosts", self._hosts())
+        node.write("/etc/hosts", hosts)
         for service in spec.services:
             for path, text in service.files().items():
                 node.write(path, text, 0o755 if text.startswith("#!") else 0o644)
+                if spec.opaque:
+                    continue
                 copy = self.artifacts / "configs" / spec.name / path.lstrip("/")
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_text(text)
-        for service in spec.services:
-            service.validate(node)
 
     def _hosts(self) -> str:
         lines = ["127.0.0.1 localhost"]
@@ -195,18 +212,19 @@ class Testbed:
         return "\n".join(lines) + "\n"
 
     def _start_probes(self) -> None:
-        pin = self.pki() / "server.pem"
         for client in self.clients:
             specs = [probe for probe in self.topology.probes if probe.client == client]
-            self.witnesses.start_probe(self.nodes[client], specs, self.probe_rate, pin)
+            pins = [self.pki(*spec.certificate) / "server.pem" for spec in specs]
+            rate = self.probe_rate * specs[0].share
+            self.witnesses.start_probe(self.nodes[client], specs, rate, pins)
 
     # -- what services, faults and drills ask ----------------------------------------------------
 
-    def pki(self) -> Path:
-        """The folder of the testbed's certificates."""
-        from harness.pki import ensure_pki
+    def pki(self, *names: str) -> Path:
+        """The folder of the testbed's certificates, or of those for certain server names."""
+        from harness.pki import DEFAULT_NAMES, ensure_pki
 
-        return ensure_pki(paths.cache_dir() / "pki")
+        return ensure_pki(paths.cache_dir() / "pki", names or DEFAULT_NAMES)
 
     def node(self, name: str) -> NetnsNode:
         """A node by name; raises UsageError naming the known ones."""
@@ -224,6 +242,8 @@ class Testbed:
     def process(self, node: str, service: str) -> Process:
         """The running process of a node's service."""
         process = self._processes.get((node, service))
+        if self._opaque(node):
+            raise UsageError(f"{node} is opaque, so nothing inside it can be aimed at; see the fault trip")
         if process is None or process.status is not None:
             raise UsageError(f"{node}/{service} does not run")
         return process
@@ -245,35 +265,71 @@ class Testbed:
         began_ns = time.monotonic_ns()
         process = service.start(self.nodes[node], self)
         self._processes[node, name] = process
-        self.recorder.emit("service", began_ns, node=node, service=name, state="started", pid=process.pid)
+        self._tell_service(process, "started", began_ns)
+        self._followed[process.pid] = process
         self.witnesses.follow(process)
         if process.events >= 0:
             self.recorder.attach(process)
-            if wait:
-                self.recorder.wait_ready(process)
-        elif process.notify is not None:
-            if wait:
-                self._wait_notified(process, name)
-        elif service.ready_line:
+        elif process.notify is None and service.ready_line:
             self.witnesses.expect_line(process, service.ready_line, written)
-            if wait:
-                self._wait_line(process)
+        if wait:
+            self._await_service(node, name)
+
+    def _await_service(self, node: str, name: str) -> None:
+        """Wait until a service is ready, as far as it has a way to tell."""
+        process = self._processes[node, name]
+        if process.events >= 0:
+            self.recorder.wait_ready(process)
+        elif process.notify is not None:
+            self._wait_notified(process, name)
+        elif self.service(node, name).ready_line:
+            self._wait_line(process)
+
+    def _start_services(self) -> None:
+        """Members before balancers, whose first check would else find them down (for `rise` more checks)."""
+        balancers = self.topology.role("balancer")
+        self._start_side_by_side([spec for spec in self.topology.nodes if spec not in balancers])
+        self._start_side_by_side(balancers)
+
+    def _start_side_by_side(self, specs: list[NodeSpec]) -> None:
+        """The services of these nodes; on each node one starts when the one before it is ready."""
+        for position in range(max((len(spec.services) for spec in specs), default=0) + 1):
+            for spec in specs:
+                if 0 < position <= len(spec.services):
+                    self._await_service(spec.name, spec.services[position - 1].name)
+                if position < len(spec.services):
+                    self.start_service(spec.name, spec.services[position].name, wait=False)
+
+    def _opaque(self, node: str) -> bool:
+        """Whether only what is outside of a node is to be known."""
+        return self.topology.node(node).opaque
+
+    def _tell_service(self, process: Process, state: str, t_ns: int | None = None, **more: object) -> None:
+        """Record what became of a service, unless its node is opaque."""
+        if not self._opaque(process.node):
+            fields = {"node": process.node, "service": process.name, "state": state, "pid": process.pid}
+            self.recorder.emit("service", t_ns, **fields, **more)
 
     def _wait_line(self, process: Process) -> None:
         def ready() -> bool:
-            found = self.recorder.timeline.last(
-                "service", node=process.node, service=process.name, state="ready"
-            )
-            return (found is not None and found.pid == process.pid) or not process.running
+            return process.pid in self._ready_pids or not process.running
 
         self.recorder.wait(ready, 20.0, f"{process.node}/{process.name} ready")
         if not process.running:
             raise TestbedError(f"{process.node}/{process.name} ended at its start; its log: {process.log}")
 
+    def _said_ready(self, identity: str, pid: int, t_ns: int) -> None:
+        """The observer saw the line by which a service tells its readiness."""
+        node, _, name = identity.partition("/")
+        process = self._processes.get((node, name))
+        if process is not None and process.pid == pid:
+            self._ready_pids.add(pid)
+            self._tell_service(process, "ready", t_ns)
+
     def _wait_notified(self, process: Process, name: str) -> None:
         """Wait until a service has told its readiness as to systemd (sd_notify(3))."""
         process.wait_notified(20.0)
-        self.recorder.emit("service", node=process.node, service=name, state="ready", pid=process.pid)
+        self._tell_service(process, "ready")
 
     def lost(self, node: str) -> None:
         """A node went down with all that ran on it."""
@@ -292,7 +348,8 @@ class Testbed:
         node.boot()
         self._connect([spec])
         self.recorder.emit("node", node=name, state="booted")
-        self.witnesses.watch(node)
+        if not spec.opaque:
+            self.witnesses.watch(node)
         for service in spec.services:
             self.start_service(name, service.name)
 
@@ -310,24 +367,23 @@ class Testbed:
 
     def snapshot(self, moment: str) -> None:
         """Keep what every node's kernel and balancer say of themselves now, under `state/<moment>/`."""
-        snapshot(self.nodes, self.artifacts / "state" / moment)
+        known = {name: node for name, node in self.nodes.items() if not self._opaque(name)}
+        snapshot(known, self.artifacts / "state" / moment)
 
     @property
     def clients(self) -> list[str]:
         """The nodes that probe."""
         return sorted({probe.client for probe in self.topology.probes})
 
-    def _exited(self, identity: str, t_ns: int) -> None:
-        """The observer saw a supervised process end."""
-        node, _, name = identity.partition("/")
-        process = self._processes.get((node, name))
+    def _exited(self, identity: str, pid: int, t_ns: int) -> None:
+        """The observer saw a supervised process end; by now the service may run again in another."""
+        process = self._followed.pop(pid, None)
         if process is None:
             return
+        node = process.node
         status = process.reap(wait=True)
-        self.recorder.emit(
-            "service", t_ns, node=node, service=name, state="exited", pid=process.pid, status=status
-        )
-        if not process.expected_end and self.nodes[node].alive:
+        self._tell_service(process, "exited", t_ns, status=status)
+        if not process.expected_end and self.nodes[node].alive and not self._opaque(node):
             self.recorder.emit(
                 "note", text=f"{identity} ended by itself with status {status}; its log: {process.log.name}"
             )
@@ -339,14 +395,19 @@ class Testbed:
         if self._closed:
             return
         self._closed = True
-        nodes = [*self.nodes.values(), self.hub]
+        nodes = list(self.nodes.values())
+        ended = False
         try:
             if hasattr(self, "witnesses"):
                 self.witnesses.end()
+                ended = True
         finally:
             for node in nodes:
                 node.release()
-            for node in nodes:
+            if ended:
+                self.witnesses.reap()
+            self.hub.release()
+            for node in (*nodes, self.hub):
                 node.reap()
             for process in self._processes.values():
                 process.reap(wait=True)
@@ -371,11 +432,31 @@ class Testbed:
         self.close()
 
 
-# Nodes speak IPv6 only where the topology gives them an IPv6 address (`_configure`).
-_BASE_SYSCTLS = {"net.ipv6.conf.default.disable_ipv6": "1", "net.ipv6.conf.all.disable_ipv6": "1"}
+def _make_room(nodes: int) -> None:
+    """Allow this process the open files that so many nodes take, as far as the hard limit goes.
+
+    What runs in a node inherits that, so the limit stays what it is where it is enough.
+    """
+    needed = _FILES + _FILES_PER_NODE * nodes
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
-def _configure(spec: NodeSpec) -> None:
+def _together(works: Sequence[Callable[[], None]]) -> None:
+    """Do all of them side by side; once all have ended, raise what the first one raised that did."""
+    begun = [namespaces.submit_plain(work) for work in works]
+    wait(begun)
+    for one in begun:
+        one.result()
+
+
+# Nodes speak IPv6 only where the topology gives them an IPv6 address (`configure`).
+BASE_SYSCTLS = {"net.ipv6.conf.default.disable_ipv6": "1", "net.ipv6.conf.all.disable_ipv6": "1"}
+
+
+def configure(spec: NodeSpec) -> None:
     """Addresses and routes of one node, in one batch, from inside its network namespace."""
     requests: list[Request] = [rtnl.set_link(1, f"bring up lo of {spec.name}", up=True)]
     uses_ipv6 = any(":" in a for i in spec.interfaces for a in i.addresses)

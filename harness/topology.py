@@ -33,7 +33,11 @@ class Interface:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """A node: its interfaces, routes (destination CIDR to gateway), sysctls, and services in start order."""
+    """A node: its interfaces, routes (destination CIDR to gateway), sysctls, and services in start order.
+
+    Of an `opaque` one (an appliance) only what can be seen from outside is recorded: no configuration,
+    no addresses or links of its own, no life of its services.
+    """
 
     name: str
     role: Role
@@ -41,6 +45,7 @@ class NodeSpec:
     routes: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     services: tuple[Service, ...] = ()
+    opaque: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,11 @@ class Vip:
 
 @dataclass(frozen=True)
 class ProbeSpec:
-    """A client's view: from which node, to which address and port, asking for what."""
+    """A client's view: from which node, to which address and port, asking for what.
+
+    `certificate` are the names of the certificate that a good server shows, where not the testbed's own.
+    `share` of the testbed's probe rate is what this client takes.
+    """
 
     client: str
     address: str
@@ -62,6 +71,8 @@ class ProbeSpec:
     server_name: str
     path: str = "/version"
     tls: bool = True
+    certificate: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -103,17 +114,26 @@ class Topology:
 class Option:
     """One thing that can be chosen about an architecture; the default's type is the option's type.
 
-    On the command line `advert_int` is `--advert-int`.  `choices`, where given, are all there are.
+    On the command line `advert_int` is `--advert-int`; `flag` is what it is called there where Python
+    has that word for itself.  `choices`, where given, are all there are.
     """
 
     name: str
     default: Any
     help: str
     choices: tuple[Any, ...] = ()
+    flag: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it may be called, the name on the command line first."""
+        return (self.flag, self.name) if self.flag else (self.name,)
 
     def parse(self, value: Any) -> Any:
         """A value given as text or of the option's type; raises UsageError that says what is allowed."""
         kind = type(self.default)
+        if value is True and kind is not bool:
+            raise UsageError(f"--{self.names[0].replace('_', '-')} needs a value: {_ARTICLE[kind]}")
         try:
             parsed = _truth(value) if kind is bool else kind(value)
         except ValueError:

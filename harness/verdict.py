@@ -19,16 +19,17 @@ from harness.timeline import Event
 
 
 class Status(enum.Enum):
-    """What a judge says; NOT_APPLICABLE covers a known limitation, which the sentence names."""
+    """What a judge says.  LIMITATION: it does not hold, as the architecture cannot, and the run proves it."""
 
     PASS = "pass"  # noqa: S105 -- a verdict
     FAIL = "fail"
     UNKNOWN = "unknown"
+    LIMITATION = "limitation"
     NOT_APPLICABLE = "not-applicable"
 
 
 # The worst first: what a set of verdicts amounts to.
-_ORDER = (Status.FAIL, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE)
+_ORDER = (Status.FAIL, Status.UNKNOWN, Status.LIMITATION, Status.PASS, Status.NOT_APPLICABLE)
 _ROUNDING = 1e-6
 
 
@@ -44,7 +45,9 @@ class Inconclusive(TestbedError):
 class Verdict:
     """One finding. `aspect` tells apart the questions of one property, `subject` what it is about.
 
-    Evidence is events, shown with their time relative to `origin_ns`, and plain sentences.
+    Evidence is events, shown with their time relative to `origin_ns`, and plain sentences.  `fault` is
+    the id of the fault that was judged.  `outright` marks a limitation that left clients without service
+    for as long as the fault lasted.
     """
 
     property: str
@@ -57,6 +60,8 @@ class Verdict:
     aspect: str = ""
     subject: str = ""
     origin_ns: int | None = field(default=None, compare=False)
+    fault: str = field(default="", compare=False)
+    outright: bool = False
 
     def title(self) -> str:
         """The property with the aspect that is judged."""
@@ -127,8 +132,14 @@ def weigh(
 
 
 def worst(verdicts: Iterable[Verdict]) -> Status:
-    """What these findings amount to: fail before unknown before pass; nothing at all is not applicable."""
-    found = {verdict.status for verdict in verdicts}
+    """What these findings amount to: fail before unknown before pass; nothing at all is not applicable.
+
+    A limitation comes before a pass where it is outright; any other is the architecture's known price.
+    """
+    listed = list(verdicts)
+    found = {verdict.status for verdict in listed}
+    if Status.PASS in found and not any(verdict.outright for verdict in listed):
+        found.discard(Status.LIMITATION)
     return next((status for status in _ORDER if status in found), Status.NOT_APPLICABLE)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Protocol, cast
 
-from harness.errors import one_of
+from harness.errors import UsageError, one_of
 from harness.topology import Option, Topology
 
 # Name on the command line: module, which is loaded on use.
@@ -37,9 +37,13 @@ def find(name: str) -> Architecture:
 def make(name: str, given: Mapping[str, Any]) -> Topology:
     """The topology of an architecture with the given options, the others at their defaults."""
     architecture = find(name)
-    known = {option.name: option for option in architecture.OPTIONS}
-    for key in given:
+    known = {alias: option for option in architecture.OPTIONS for alias in option.names}
+    chosen: dict[str, Any] = {}
+    for key, value in given.items():
         if key not in known:
-            raise one_of(f"option of {name}", key, list(known))
-    options = {key: option.parse(given.get(key, option.default)) for key, option in known.items()}
-    return architecture.topology(options)
+            raise one_of(f"option of {name}", key, [option.names[0] for option in architecture.OPTIONS])
+        option = known[key]
+        if option.name in chosen:
+            raise UsageError(f"{' and '.join(option.names)} are one option of {name}: give it once")
+        chosen[option.name] = option.parse(value)
+    return architecture.topology({o.name: chosen.get(o.name, o.default) for o in architecture.OPTIONS})

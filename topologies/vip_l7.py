@@ -6,57 +6,54 @@
       ───┴── outside            │
          │                      │
         rt ─────────┬───────────┴─┬──────── lan 10.0.0.0/24
-                    │             │             │      │      │
-              lb1 10.0.0.11  lb2 10.0.0.12     m1     m2     m3
-              keepalived     keepalived       .21    .22    .23
-              haproxy        haproxy          fake API servers :6443
-                    └── VIP ──────┘
-                     10.0.0.100:6443
+                    │             │             │      │      │        │      │
+              lb1 10.0.0.11  lb2 10.0.0.12     m1     m2     m3       r1     r2
+              keepalived     keepalived       .21    .22    .23      .81    .82
+              proxy          proxy            fake API servers       fake routers
+                    └─ VIPs ──────┘           :6443                  :443 :80 :1936
+                     10.0.0.100:6443 masters
+                     10.0.0.101:443, :80 routers
 
-keepalived moves the VIP by VRRP; HAProxy passes TLS through to the masters and checks their health.
-`cl` learns a new owner of the VIP by ARP itself, `clx` depends on the router `rt` learning it.
+keepalived moves the VIPs by VRRP; the proxy (HAProxy or Nginx) passes TLS through to the members and
+checks their health.  There is a VIP for masters, for routers, or for both.  `cl` learns a new owner of
+a VIP by ARP itself, `clx` depends on the router `rt` learning it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.errors import UsageError
-from harness.services import haproxy, keepalived
 from harness.services.master import Master
-from harness.topology import Interface, NodeSpec, Option, ProbeSpec, Segment, Topology, Vip
+from harness.services.proxy import Service
+from harness.services.router import Router
+from harness.topology import Interface, NodeSpec, ProbeSpec, Segment, Topology, Vip
+from topologies.l7 import plan as plans
+from topologies.l7 import proxies, vrrp
+from topologies.l7.plan import Plan
 
-SUMMARY = "keepalived moves a VIP between two HAProxy nodes, which pass TLS through to the masters"
+SUMMARY = "keepalived moves VIPs between two proxies, which pass TLS through to masters or routers"
 
 VIP = "10.0.0.100"
-PORT = 6443
+PORT = proxies.MASTERS_PORT
 SERVER_NAME = "api.cluster.test"
 BALANCERS = {"lb1": "10.0.0.11", "lb2": "10.0.0.12"}
+CLIENTS = ("cl", "clx")
 
-OPTIONS = (
-    Option("vrrp_version", 3, "VRRP version", (2, 3)),
-    Option("advert_int", 0.1, "advertisement interval in seconds (version 2: whole seconds)"),
-    Option("priority1", 150, "priority of lb1"),
-    Option("priority2", 100, "priority of lb2"),
-    Option("preempt", True, "whether a returning balancer of higher priority takes the VIP back"),
-    Option("unicast", False, "unicast advertisements between the two balancers instead of multicast"),
-    Option("masters", 3, "number of fake masters"),
-    Option("globals", "", "more lines of keepalived's global_defs, separated by ';'"),
-    Option("instance", "", "more lines of keepalived's vrrp_instance, separated by ';'"),
-)
+ROUTERS_VIP = "10.0.0.101"
+DOMAIN = "apps.cluster.test"
+PLAIN_APPLICATION = f"shop.{DOMAIN}"
+# The console's plain HTTP is redirected to TLS, the shop's is served.
+APPLICATIONS = {f"console.{DOMAIN}": "redirect", PLAIN_APPLICATION: "allow"}
+
+OPTIONS = plans.OPTIONS
 
 
 def topology(options: Mapping[str, Any]) -> Topology:
     """The architecture as data."""
-    if options["vrrp_version"] == 2 and options["advert_int"] != int(options["advert_int"]):
-        raise UsageError(
-            f"VRRP version 2 counts advert_int in whole seconds (RFC 3768 section 5.3.7), not "
-            f"{options['advert_int']:g}: choose --vrrp-version 3 or a whole number"
-        )
-    if not 1 <= options["masters"] <= 50:
-        raise UsageError(f"masters must be between 1 and 50, not {options['masters']}")
-    masters = {f"m{n}": f"10.0.0.{20 + n}" for n in range(1, options["masters"] + 1)}
+    plan = plans.plan(options)
+    masters = _addresses("m", 20, plan["masters"] if plan.serves_masters else 0)
+    routers = _addresses("r", 80, plan["routers"] if plan.serves_routers else 0)
     nodes = (
         NodeSpec(
             "rt",
@@ -65,7 +62,8 @@ def topology(options: Mapping[str, Any]) -> Topology:
             sysctls={"net.ipv4.ip_forward": "1"},
         ),
         *(_master(name, address) for name, address in masters.items()),
-        *(_balancer(name, options, masters) for name in BALANCERS),
+        *(_router(name, address) for name, address in routers.items()),
+        *(_balancer(name, plan, masters, routers) for name in BALANCERS),
         NodeSpec("cl", "client", (Interface("eth0", "lan", ("10.0.0.10/24",)),), {"0.0.0.0/0": "10.0.0.1"}),
         NodeSpec(
             "clx",
@@ -79,9 +77,35 @@ def topology(options: Mapping[str, Any]) -> Topology:
         options,
         (Segment("lan"), Segment("outside")),
         nodes,
-        (Vip(VIP, PORT, "masters"),),
-        tuple(ProbeSpec(client, VIP, PORT, SERVER_NAME) for client in ("cl", "clx")),
+        tuple(_vips(plan)),
+        tuple(probe for client in CLIENTS for probe in _probes(client, plan)),
     )
+
+
+def _addresses(prefix: str, base: int, count: int) -> dict[str, str]:
+    return {f"{prefix}{n}": f"10.0.0.{base + n}" for n in range(1, count + 1)}
+
+
+def _vips(plan: Plan) -> Iterator[Vip]:
+    if plan.serves_masters:
+        yield Vip(VIP, PORT, "masters")
+    if plan.serves_routers:
+        for port in (443, 80):
+            yield Vip(ROUTERS_VIP, port, "routers")
+
+
+def _probes(client: str, plan: Plan) -> Iterator[ProbeSpec]:
+    """On 443 each client asks for another application, so that choosing by SNI matters.
+
+    `cl` measures; `clx` only has to show that the router learnt as well, so it asks less often.
+    """
+    share = 1.0 if client == CLIENTS[0] else 0.25
+    if plan.serves_masters:
+        yield ProbeSpec(client, VIP, PORT, SERVER_NAME, share=share)
+    if plan.serves_routers:
+        host = list(APPLICATIONS)[CLIENTS.index(client)]
+        yield ProbeSpec(client, ROUTERS_VIP, 443, host, "/", certificate=(host,), share=share)
+        yield ProbeSpec(client, ROUTERS_VIP, 80, PLAIN_APPLICATION, "/", tls=False, share=share)
 
 
 def _master(name: str, address: str) -> NodeSpec:
@@ -90,39 +114,34 @@ def _master(name: str, address: str) -> NodeSpec:
     return NodeSpec(name, "member", (interface,), {"0.0.0.0/0": "10.0.0.1"}, services=(server,))
 
 
-def _lines(text: str) -> tuple[str, ...]:
-    return tuple(line.strip() for line in text.split(";") if line.strip())
+def _router(name: str, address: str) -> NodeSpec:
+    interface = Interface("eth0", "lan", (f"{address}/24",))
+    server = Router(name, address, APPLICATIONS, f"*.{DOMAIN}")
+    return NodeSpec(name, "member", (interface,), {"0.0.0.0/0": "10.0.0.1"}, services=(server,))
 
 
-def _balancer(name: str, options: Mapping[str, Any], masters: Mapping[str, str]) -> NodeSpec:
+def _balancer(name: str, plan: Plan, masters: Mapping[str, str], routers: Mapping[str, str]) -> NodeSpec:
     address = BALANCERS[name]
-    peers = tuple(peer for other, peer in BALANCERS.items() if other != name)
-    instance = keepalived.VrrpInstance(
-        name="api",
-        interface="eth0",
-        vrid=51,
-        priority=options["priority1" if name == "lb1" else "priority2"],
-        advert_int_s=options["advert_int"],
-        addresses=(f"{VIP}/24",),
-        nopreempt=not options["preempt"],
-        unicast_source=address if options["unicast"] else "",
-        unicast_peers=peers if options["unicast"] else (),
-        extra=_lines(options["instance"]),
-    )
-    servers = tuple(haproxy.Server(member, f"{at}:{PORT}") for member, at in masters.items())
-    health = ("option httpchk", "http-check send meth GET uri /readyz", "http-check expect status 200")
-    check = "check check-ssl verify none inter 1s fall 2 rise 2"
+    peers = [peer for other, peer in BALANCERS.items() if other != name]
+    virtual: list[vrrp.VirtualRouter] = []
+    balanced: list[Service] = []
+    if plan.serves_masters:
+        virtual.append(vrrp.VirtualRouter("api", 51, VIP))
+        balanced += proxies.masters(VIP, masters, plan)
+    if plan.serves_routers:
+        swapped = plan["priorities"] == "opposite"
+        virtual.append(vrrp.VirtualRouter("ingress", 52, ROUTERS_VIP, swapped))
+        balanced += proxies.routers(ROUTERS_VIP, routers, DOMAIN, plan)
+    nonlocal_bind = {"net.ipv4.ip_nonlocal_bind": "1"} if plan["nonlocal_bind"] else {}
     return NodeSpec(
         name,
         "balancer",
         (Interface("eth0", "lan", (f"{address}/24",)),),
         {"0.0.0.0/0": "10.0.0.1"},
+        nonlocal_bind if plan["bind"] == "vip" else {},
         services=(
-            haproxy.Haproxy(haproxy.render_tcp(PORT, servers, check=check, health=health)),
-            keepalived.Keepalived(
-                keepalived.render(
-                    (instance,), version=options["vrrp_version"], globals_=_lines(options["globals"])
-                )
-            ),
+            proxies.proxy(balanced, plan),
+            vrrp.service(plan, virtual, address, peers, first=name == "lb1"),
         ),
+        opaque=plan["opaque"],
     )

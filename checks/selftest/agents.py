@@ -1,8 +1,12 @@
-"""Agents for tests: started as the engine starts them, but in the test's own network namespace."""
+"""Agents for tests: started as the engine starts them, but all in one network namespace of the tests'.
+
+It is not the one in which pytest runs: there an ordinary user may not filter what a socket receives.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import select
@@ -11,13 +15,17 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness import paths
+from harness.fabric import rtnl
+from harness.fabric.netlink import RouteSocket
+from harness.kernel import namespaces
+from harness.kernel import syscalls as sc
 from harness.pki import ensure_pki
 from harness.timeline import parse_event
 
@@ -29,16 +37,41 @@ Event = dict[str, Any]
 _SMALLEST_PIPE = 4096
 
 
+@functools.cache
+def network() -> int:
+    """The network namespace of the tests' agents: a loopback and nothing else."""
+
+    def make() -> int:
+        route = RouteSocket()
+        route.send([rtnl.set_link(1, "bring up lo", up=True)])
+        route.close()
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    return namespaces.submit_fresh(sc.CLONE_NEWNET, make).result()
+
+
+def inside_network(work: Callable[[], namespaces.Result]) -> namespaces.Result:
+    """Do what makes a socket or a process in the agents' network."""
+    return namespaces.inside(network(), sc.CLONE_NEWNET, work)
+
+
+def connection_to(address: str, port: int) -> socket.socket:
+    """A TCP connection in the agents' network, with a time-out so that no test hangs."""
+    return inside_network(lambda: socket.create_connection((address, port), PATIENCE_S))
+
+
 class Agent:
     """A running agent: its events so far, and its commands."""
 
     def __init__(self, module: str, config: object, *, small_pipe: bool = False) -> None:
         start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from {module} import main; main()"
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", start, json.dumps(config)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+        self.process = inside_network(
+            lambda: subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", start, json.dumps(config)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
         )
         assert self.process.stdout is not None
         assert self.process.stdin is not None
@@ -121,8 +154,8 @@ class Agent:
 
 
 def pki() -> Path:
-    """Certificates, made once for all tests of this user."""
-    return ensure_pki(Path(tempfile.gettempdir()) / f"vipdrill-selftest-{os.getuid()}")
+    """Certificates, those of this user's testbeds."""
+    return ensure_pki(paths.cache_dir() / "pki")
 
 
 def listener(**fields: Any) -> dict[str, Any]:
@@ -157,7 +190,7 @@ class Server(Agent):
 
     def connect(self, *, tls: bool = True, port: int = 0, name: str = NAME) -> socket.socket:
         """A client's connection, with a time-out so that no test hangs."""
-        plain = socket.create_connection(("127.0.0.1", port or self.port), PATIENCE_S)
+        plain = connection_to("127.0.0.1", port or self.port)
         if not tls:
             return plain
         context = ssl.create_default_context(cafile=str(pki() / "ca.pem"))

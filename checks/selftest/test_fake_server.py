@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +16,7 @@ from checks.selftest.agents import (
     NAME,
     Event,
     Server,
+    connection_to,
     listener,
     pki,
     read_to_end,
@@ -131,7 +131,7 @@ def test_a_watch_streams_events(start: StartServer) -> None:
 
 def test_ipv6_and_plain_http(start: StartServer) -> None:
     server = start(listener(name="six", address="::1", tls=False))
-    with socket.create_connection(("::1", server.port), 10) as connection:
+    with connection_to("::1", server.port) as connection:
         own_port = connection.getsockname()[1]
         connection.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
         assert read_to_end(connection).endswith(b"ok")

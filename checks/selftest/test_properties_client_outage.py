@@ -6,8 +6,8 @@ import pytest
 
 from checks.selftest.synthetic import Lab, failover, ns
 from harness.properties import judge_all
-from harness.properties.client_outage import outages, streams
 from harness.properties.facts import Facts
+from harness.properties.streams import outages, streams
 from harness.verdict import Status, Verdict
 
 

@@ -17,7 +17,19 @@ from harness.verdict import Status, worst
 def test_every_property_judges_a_healthy_failover_and_passes_it() -> None:
     found = judge_all(failover().timeline())
     assert worst(found) is Status.PASS
-    assert {v.property for v in found} == set(PROPERTIES) - {"fail-back"}
+    assert {v.property for v in found} == {"vip-migration", "client-outage", "single-owner"}
+
+
+def test_every_property_is_registered_by_its_own_name() -> None:
+    rows = {
+        "service-tracking",
+        "member-removal",
+        "self-client",
+        "flow-survival",
+        "maintenance",
+        "distribution",
+    }
+    assert rows < set(PROPERTIES)
 
 
 def test_the_order_of_events_and_a_trip_through_the_file_change_nothing() -> None:

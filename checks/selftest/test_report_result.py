@@ -54,7 +54,7 @@ class TestFigures:
 
     def test_every_check_has_the_promised_keys_and_its_arithmetic(self) -> None:
         checks = result_of(drill())["checks"]
-        assert {"vip-migration", "client-outage", "fail-back", "single-owner"} == {
+        assert {"vip-migration", "client-outage", "fail-back", "single-owner", "flow-survival"} == {
             c["property"] for c in checks
         }
         for check in checks:

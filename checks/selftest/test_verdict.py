@@ -77,6 +77,14 @@ class TestVerdict:
         assert worst([*found, verdict(Status.UNKNOWN)]) is Status.UNKNOWN
         assert worst([*found, verdict(Status.UNKNOWN), verdict(Status.FAIL)]) is Status.FAIL
 
+    def test_a_limitation_comes_before_a_pass_only_where_it_left_clients_without_service(self) -> None:
+        mild, outright = verdict(Status.LIMITATION), verdict(Status.LIMITATION, outright=True)
+        assert worst([verdict(Status.PASS), mild]) is Status.PASS
+        assert worst([mild]) is Status.LIMITATION
+        assert worst([verdict(Status.PASS), mild, outright]) is Status.LIMITATION
+        assert worst([verdict(Status.UNKNOWN), outright]) is Status.UNKNOWN
+        outright.check()
+
     def test_check_tells_findings_from_troubles_of_the_testbed(self) -> None:
         verdict(Status.PASS).check()
         verdict(Status.NOT_APPLICABLE).check()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import struct
 import time
 from collections.abc import Sequence
+
+from harness.kernel.waiting import readable
 
 _PATIENCE_S = 5.0
 
@@ -29,7 +30,7 @@ def ping_all(addresses: Sequence[str]) -> None:
         for address in addresses:
             echo.sendto(request, (address, 0))
         while waiting:
-            if not select.select([echo], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not readable([echo.fileno()], deadline - time.monotonic()):
                 raise TimeoutError(f"no echo from {', '.join(sorted(waiting)[:3])}")
             answer, sender = echo.recvfrom(256)
             if answer[20] == 0:

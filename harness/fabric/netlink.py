@@ -7,12 +7,15 @@ building the lab (seconds inside a User-Mode Linux guest).
 
 from __future__ import annotations
 
+import _socket as socket  # what `socket` wraps, without its import of `enum` and `selectors`
 import os
-import socket
 import struct
-from collections.abc import Iterator
 
 from harness.errors import TestbedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_DUMP = (
     1,

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
+import _socket as socket  # what `socket` wraps, without its import of `enum` and `selectors`
 import struct
 
 from harness.fabric.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Request, attribute, attributes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ipaddress
+
+    Address = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWQDISC, RTM_DELQDISC = 36, 37
 
 RTMGRP_LINK, RTMGRP_NEIGH, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x1, 0x4, 0x10, 0x100
 
 IFF_UP, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x40, 0x10000
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_OPERSTATE, IFLA_LINKINFO = 1, 3, 4, 10, 16, 18
 IFLA_IFALIAS, IFLA_NET_NS_FD, IFLA_AF_SPEC, IFLA_PROTINFO, IFLA_CARRIER = 20, 28, 26, 12, 33
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_BRPORT_STATE, _IFLA_BRPORT_LEARNING = 1, 8
 _IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE, _IFLA_BR_MCAST_SNOOPING = 1, 5, 23
 _NESTED = 0x8000
 
+_OPERATIONAL = 6
 BR_DISABLED, BR_LISTENING, BR_LEARNING, BR_FORWARDING, BR_BLOCKING = range(5)
 
 IFA_ADDRESS, IFA_LOCAL = 1, 2
@@ -31,8 +38,6 @@ _IFA_F_NODAD = 0x02
 _INFO = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
-
-Address = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 
 def mac_bytes(mac: str) -> bytes:
@@ -105,12 +110,37 @@ def veth_port(
     )
 
 
+def veth_here(name: str, index: int, peer: str, peer_index: int, mtu: int, what: str) -> list[Request]:
+    """Create a veth pair with both ends in this namespace, up, ports of nothing."""
+    ends = [
+        _info(number) + attribute(IFLA_IFNAME, end) + attribute(IFLA_MTU, mtu)
+        for end, number in ((name, index), (peer, peer_index))
+    ]
+    info = attribute(_IFLA_INFO_KIND, "veth") + attribute(
+        _IFLA_INFO_DATA | _NESTED, attribute(_VETH_INFO_PEER | _NESTED, ends[1])
+    )
+    create = Request(
+        RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ends[0] + attribute(IFLA_LINKINFO | _NESTED, info), what
+    )
+    return [create, set_link(index, what, up=True), set_link(peer_index, what, up=True)]
+
+
 def set_link(index: int, what: str, up: bool | None = None, mtu: int | None = None) -> Request:
     """Change a link's administrative state or MTU."""
     body = _info(index, up=up)
     if mtu is not None:
         body += attribute(IFLA_MTU, mtu)
     return Request(RTM_NEWLINK, 0, body, what)
+
+
+def set_master(index: int, master: int, what: str) -> Request:
+    """Make a link a port of a bridge, or, with 0, of none; what a bridge learned of the port is forgotten."""
+    return Request(RTM_NEWLINK, 0, _info(index) + attribute(IFLA_MASTER, master), what)
+
+
+def traffic_control(index: int, parent: int) -> bytes:
+    """The head of a message about a link's queueing discipline (struct tcmsg)."""
+    return struct.pack("=BxxxiIII", 0, index, 0, parent, 0)
 
 
 def delete_link(index: int, what: str) -> Request:
@@ -163,6 +193,24 @@ def parse_link(body: bytes) -> tuple[int, str, int]:
         if kind == IFLA_IFNAME:
             name = value.rstrip(b"\0").decode()
     return index, name, flags
+
+
+def all_ports() -> bytes:
+    """What to ask in a dump of links for the bridge's own view of its ports."""
+    return _info(family=socket.AF_BRIDGE)
+
+
+def parse_port(body: bytes) -> tuple[int, bool]:
+    """A bridge's message of one of its ports as (index, whether it forwards frames by now).
+
+    A port that has carrier forwards only once the kernel's link watch has been round (RFC 2863's
+    operational state); until then its state is left over from before.
+    """
+    family, _, index, _, _ = _INFO.unpack_from(body)
+    found = dict(attributes(body[16:])) if family == socket.AF_BRIDGE else {}
+    port = dict(attributes(found.get(IFLA_PROTINFO, b"")))
+    state, operational = port.get(_IFLA_BRPORT_STATE, b"\0"), found.get(IFLA_OPERSTATE, b"\0")
+    return index, state[0] == BR_FORWARDING and operational[0] == _OPERATIONAL
 
 
 def parse_address(body: bytes) -> tuple[int, str]:

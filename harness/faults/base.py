@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.errors import FaultNotEffective
+from harness.faults.holds import Holds, holds_of
+from harness.faults.parameters import Parameter, read
 from harness.faults.target import Target, resolve
 
 if TYPE_CHECKING:
@@ -18,53 +22,80 @@ _numbers = itertools.count(1)
 class Fault:
     """A fault aimed at a target. Use it in a `with` block, or call `inject` and `heal`.
 
-    A subclass implements `_act`, `_verify`, `_heal`, `_verify_healed`, and says what it feels like in
-    its docstring's first line, which is what `vipdrill list` shows.
+    A subclass implements `_act`, `_verify`, `_heal`, `_verify_healed`, each called once for every target,
+    and says what it feels like in its docstring's first line, which is what `vipdrill list` shows.
     """
 
     name: ClassVar[str]
+    parameters: ClassVar[tuple[Parameter, ...]] = ()
+    default_target: ClassVar[str] = "active"
     # The service a fault of a process hits when the target names only a node of this role.
     default_service: ClassVar[dict[str, str]] = {}
+    # Whether a node's end (a crash, a reboot) undoes it, so that there is nothing left to heal.
+    ends_with_node: ClassVar[bool] = False
 
-    def __init__(self, testbed: Testbed, target: str = "") -> None:
+    def __init__(self, testbed: Testbed, target: str = "", **given: object) -> None:
         self.testbed = testbed
         self.id = f"{self.name}-{next(_numbers)}"
-        self.asked = target or "active"
-        self.target: Target | None = None
+        self.asked = target or self.default_target
+        self.values = self.values_of(given)
+        self.how = ""
+        """The mechanism in use, where there are several."""
+        self.targets: list[Target] = []
         self.injected_ns = 0
         self.healed_ns = 0
+        self._boots: dict[str, int] = {}
+
+    @classmethod
+    def values_of(cls, given: Mapping[str, object]) -> dict[str, Any]:
+        """All parameters' values, given or by default; raises UsageError for what is not allowed."""
+        return read(cls.name, cls.parameters, given)
+
+    @property
+    def target(self) -> Target | None:
+        """The first target, None before it was injected."""
+        return self.targets[0] if self.targets else None
+
+    @property
+    def holds(self) -> Holds:
+        """What this testbed's faults hold together."""
+        return holds_of(self.testbed)
+
+    # -- life ----------------------------------------------------------------------------------
 
     def inject(self) -> None:
         """Let it act. Raises FaultNotEffective if its effect cannot be seen."""
-        self.target = resolve(self.testbed, self.asked, self.default_service)
+        targets = self._aim()
+        self._prepare(targets)
+        self.targets = targets
+        self._boots = {t.node: self.testbed.node(t.node).init_pid for t in targets if t.node}
         self.injected_ns = time.monotonic_ns()
-        self._act(self.target)
+        for target in targets:
+            self._act(target)
         done = time.monotonic_ns()
         self._tell("inject", self.injected_ns)
-        self._verify(self.target)
+        for target in targets:
+            self._verify(target)
         self._tell("effective", done)
 
     def heal(self) -> None:
         """Undo it, and nothing else. Does nothing if it does not act."""
-        if self.target is None or self.healed_ns:
+        if not self.targets or self.healed_ns:
             return
         self.healed_ns = time.monotonic_ns()
         self._tell("heal", self.healed_ns)
-        self._heal(self.target)
-        self._verify_healed(self.target)
+        left = [t for t in self.targets if not (self.ends_with_node and self._rebooted(t))]
+        for target in left:
+            self._heal(target)
+        for target in left:
+            self._verify_healed(target)
         self._tell("healed", time.monotonic_ns())
 
-    def _tell(self, state: str, t_ns: int) -> None:
-        assert self.target is not None
-        self.testbed.recorder.emit(
-            "fault",
-            t_ns,
-            id=self.id,
-            fault=self.name,
-            target=str(self.target),
-            state=state,
-            nodes=[self.target.node],
-        )
+    def _aim(self) -> list[Target]:
+        return resolve(self.testbed, self.asked, self.default_service)
+
+    def _prepare(self, targets: list[Target]) -> None:
+        """Check and set up what takes time and changes nothing yet."""
 
     def _act(self, target: Target) -> None:
         raise NotImplementedError
@@ -77,6 +108,39 @@ class Fault:
 
     def _verify_healed(self, target: Target) -> None:
         """By default, healing that raised nothing counts as done."""
+
+    # -- helpers -------------------------------------------------------------------------------
+
+    def _rebooted(self, target: Target) -> bool:
+        """Whether the node has gone down since the fault began, whatever it did afterwards."""
+        return self.testbed.node(target.node).init_pid != self._boots[target.node]
+
+    def _fails(self, why: str) -> FaultNotEffective:
+        return FaultNotEffective(f"{self.name} of {'+'.join(map(str, self.targets))}: {why}")
+
+    def _hit(self) -> list[str]:
+        """The nodes it hits."""
+        return list(dict.fromkeys(target.node for target in self.targets))
+
+    @property
+    def detail(self) -> str:
+        """Parameters and mechanism, in words."""
+        words = [f"{key}={value}" for key, value in self.values.items() if value != ""]
+        return " ".join([*words, *([f"by {self.how}"] if self.how else [])])
+
+    def _tell(self, state: str, t_ns: int) -> None:
+        fields: dict[str, object] = {"nodes": self._hit()}
+        if self.detail:
+            fields["detail"] = self.detail
+        self.testbed.recorder.emit(
+            "fault",
+            t_ns,
+            id=self.id,
+            fault=self.name,
+            target="+".join(map(str, self.targets)),
+            state=state,
+            **fields,
+        )
 
     def __enter__(self) -> Fault:
         self.inject()

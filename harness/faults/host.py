@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import time
+from typing import ClassVar
 
-from harness.errors import FaultNotEffective
+from harness.faults import stops
 from harness.faults.base import Fault
+from harness.faults.parameters import Parameter
 from harness.faults.target import Target
-
-_PATIENCE_S = 5.0
-_STOPPED = {"T", "t", "Z", "X", ""}
 
 
 class HostCrash(Fault):
@@ -20,46 +17,54 @@ class HostCrash(Fault):
 
     def _act(self, target: Target) -> None:
         node, fabric = self.testbed.node(target.node), self.testbed.fabric
-        # A killed process's sockets would say goodbye, which a host without power cannot.
-        fabric.silence(fabric.ports_of(target.node))
+        self.holds.take(("power", target.node), self.id)
+        # A killed process's sockets would say goodbye, which a host without power cannot.  Nobody else
+        # is told: the segment keeps the neighbours' carrier.
+        fabric.silence(fabric.ports_of(target.node), self.id)
         node.crash()
 
     def _verify(self, target: Target) -> None:
         if self.testbed.node(target.node).alive:
-            raise FaultNotEffective(f"{self.name}: {target} still runs")
+            raise self._fails(f"{target.node} still runs")
         self.testbed.lost(target.node)
 
     def _heal(self, target: Target) -> None:
-        self.testbed.power_on(target.node)
+        fabric = self.testbed.fabric
+        fabric.unsilence(fabric.ports_of(target.node), self.id)
+        if self.holds.release(("power", target.node), self.id):
+            self.testbed.power_on(target.node)
+
+
+class HostReboot(HostCrash):
+    """The host loses its power and boots again by itself after a while; healed by booting it at once."""
+
+    name = "host-reboot"
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("after_s", 5.0, "how long it is without power, in seconds", low=0, high=3600),
+    )
+
+    def _verify(self, target: Target) -> None:
+        super()._verify(target)
+        due_ns = self.injected_ns + round(self.values["after_s"] * 1e9)
+        self.testbed.recorder.at(due_ns, self.heal)
 
 
 class Freeze(Fault):
     """Every process of the host stops where it stands, its kernel goes on; healed by letting them go on."""
 
     name = "freeze"
+    ends_with_node = True
 
     def _act(self, target: Target) -> None:
+        self.holds.take(("running", target.node), self.id)
         self.testbed.node(target.node).freeze()
 
     def _verify(self, target: Target) -> None:
-        deadline = time.monotonic() + _PATIENCE_S
         for process in self.testbed.processes_of(target.node):
-            # A process stops only when it is next scheduled, and no event tells so to anyone but its parent.
-            while not (states := {_state(pid) for pid in process.tree()}) <= _STOPPED:
-                if time.monotonic() > deadline:
-                    raise FaultNotEffective(f"{self.name}: {process} still runs (states {sorted(states)})")
-                self.testbed.recorder.pump(0.001)
+            stops.await_stopped(self.testbed, process)
         self.testbed.recorder.emit("node", node=target.node, state="frozen")
 
     def _heal(self, target: Target) -> None:
-        self.testbed.node(target.node).thaw()
-        self.testbed.recorder.emit("node", node=target.node, state="thawed")
-
-
-def _state(pid: int) -> str:
-    """The state letter of a process (proc(5)), or '' if it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return os.fsdecode(stat.read().rpartition(b")")[2].split()[0])
-    except FileNotFoundError:
-        return ""
+        if self.holds.release(("running", target.node), self.id):
+            stops.thaw(self.testbed, target.node)
+            self.testbed.recorder.emit("node", node=target.node, state="thawed")

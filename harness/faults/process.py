@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import signal
+from typing import ClassVar
 
-from harness.errors import FaultNotEffective
+from harness.faults import cpu, stops
 from harness.faults.base import Fault
+from harness.faults.parameters import Parameter
 from harness.faults.target import Target
 
-_DEFAULT_SERVICE = {"balancer": "keepalived"}
+DEFAULT_SERVICE = {"balancer": "keepalived"}
+_ENDING_S = 10.0
 
 
-class Kill(Fault):
+class _Ended(Fault):
+    """What ends a service; healed by starting it again, unless something else did."""
+
+    default_service = DEFAULT_SERVICE
+
+    def _heal(self, target: Target) -> None:
+        running = {process.name for process in self.testbed.processes_of(target.node)}
+        if self.testbed.node(target.node).alive and target.service not in running:
+            self.testbed.start_service(target.node, target.service)
+
+
+class Kill(_Ended):
     """All processes of a service get SIGKILL at once: nothing is cleaned up; healed by starting it again."""
 
     name = "kill"
-    default_service = _DEFAULT_SERVICE
 
     def _act(self, target: Target) -> None:
         process = self.testbed.process(target.node, target.service)
@@ -25,18 +38,13 @@ class Kill(Fault):
     def _verify(self, target: Target) -> None:
         process = self.testbed.process(target.node, target.service)
         if process.reap(wait=True) != -signal.SIGKILL:
-            raise FaultNotEffective(f"{self.name}: {process} ended otherwise")
-
-    def _heal(self, target: Target) -> None:
-        self.testbed.start_service(target.node, target.service)
+            raise self._fails(f"{process} ended otherwise")
 
 
-class Stop(Fault):
+class Stop(_Ended):
     """A service is stopped as its service manager would: it may say goodbye; healed by starting it again."""
 
     name = "stop"
-    default_service = _DEFAULT_SERVICE
-    _patience_s = 10.0
 
     def _act(self, target: Target) -> None:
         process = self.testbed.process(target.node, target.service)
@@ -46,8 +54,38 @@ class Stop(Fault):
     def _verify(self, target: Target) -> None:
         process = self.testbed.process(target.node, target.service)
         self.testbed.recorder.wait(
-            lambda: not process.running, self._patience_s, f"the end of {target}", lambda: repr(process)
+            lambda: not process.running, _ENDING_S, f"the end of {target}", lambda: repr(process)
         )
 
+
+class Hang(Fault):
+    """A service's processes stop where they stand (SIGSTOP), its sockets stay open; healed by SIGCONT."""
+
+    name = "hang"
+    default_service = DEFAULT_SERVICE
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("which", "all", "all its processes, or its children only", choices=("all", "children")),
+    )
+    ends_with_node = True
+
+    def _prepare(self, targets: list[Target]) -> None:
+        self._hung = {target: self.testbed.process(target.node, target.service) for target in targets}
+
+    def _act(self, target: Target) -> None:
+        process = self._hung[target]
+        if self.holds.take(("running", target.node, target.service), self.id):
+            cpu.hold(self.testbed, target.node)
+        if self.values["which"] == "all":
+            process.signal_tree(signal.SIGSTOP)
+        else:
+            process.signal_children(signal.SIGSTOP)
+
+    def _verify(self, target: Target) -> None:
+        process = self._hung[target]
+        pids = process.tree()
+        stops.await_stopped(self.testbed, process, pids if self.values["which"] == "all" else pids[1:])
+
     def _heal(self, target: Target) -> None:
-        self.testbed.start_service(target.node, target.service)
+        if self.holds.release(("running", target.node, target.service), self.id):
+            cpu.hold(self.testbed, target.node)
+            stops.resume(self.testbed, self._hung[target])

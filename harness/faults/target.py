@@ -1,4 +1,4 @@
-"""What a fault aims at: a node, a role, a service on a node, an interface of a node."""
+"""What a fault aims at: a node, a role, a service on a node, an interface of a node, a segment."""
 
 from __future__ import annotations
 
@@ -8,37 +8,62 @@ from typing import TYPE_CHECKING
 from harness.errors import TestbedError, UsageError, one_of
 
 if TYPE_CHECKING:
+    from harness.fabric.fabric import Port
     from harness.testbed import Testbed
+    from harness.topology import NodeSpec
 
-_ROLES = ("active", "standby", "member")
+# One node of a kind, and all nodes of a kind.
+_ONE = ("active", "standby", "member", "client", "router")
+_ALL = {"balancers": "balancer", "members": "member", "clients": "client", "routers": "router"}
 
 
 @dataclass(frozen=True)
 class Target:
-    """A node, perhaps with a service on it or an interface of it."""
+    """A node, perhaps with a service on it or an interface of it; or a segment."""
 
     node: str
     service: str = ""
     interface: str = ""
+    segment: str = ""
 
     def __str__(self) -> str:
         return (
-            self.node
+            (self.segment or self.node)
             + (f"/{self.service}" if self.service else "")
             + (f":{self.interface}" if self.interface else "")
         )
 
 
-def resolve(testbed: Testbed, text: str, default_service: dict[str, str]) -> Target:
-    """`lb1`, `lb1/haproxy`, `lb1:eth0`, `active`, `standby`, `member`, `active/haproxy`.
+def resolve(testbed: Testbed, text: str, default_service: dict[str, str]) -> list[Target]:
+    """`lb1`, `lb1/haproxy`, `lb1:eth0`, `active`, `members`, `active/haproxy`, several joined by `+`.
 
     `default_service` gives the service to hit, by the node's role, where the text names none.
     Raises UsageError naming the known nodes, roles, services.
     """
-    rest, _, interface = text.partition(":")
-    place, _, service = rest.partition("/")
-    node = _node(testbed, place)
-    spec = testbed.topology.node(node)
+    found: list[Target] = []
+    for part in text.split("+"):
+        rest, _, interface = part.partition(":")
+        place, _, service = rest.partition("/")
+        for node in _nodes(testbed, place):
+            target = _complete(testbed.topology.node(node), service, interface, default_service)
+            if target not in found:
+                found.append(target)
+    return found
+
+
+def nodes_of(testbed: Testbed, text: str) -> list[str]:
+    """The nodes that `text` names (`lb1+clients`); raises UsageError naming the known nodes and roles."""
+    return [target.node for target in resolve(testbed, text, {})]
+
+
+def ports_of(testbed: Testbed, target: Target) -> list[Port]:
+    """The ports that a target means: the interface that it names, or all of the node's."""
+    fabric = testbed.fabric
+    return [fabric.port(target.node, target.interface)] if target.interface else fabric.ports_of(target.node)
+
+
+def _complete(spec: NodeSpec, service: str, interface: str, default_service: dict[str, str]) -> Target:
+    node = spec.name
     if interface and interface not in (known := [i.name for i in spec.interfaces]):
         raise one_of(f"interface of {node}", interface, known)
     services = [s.name for s in spec.services]
@@ -53,18 +78,27 @@ def resolve(testbed: Testbed, text: str, default_service: dict[str, str]) -> Tar
     return Target(node, service, interface)
 
 
-def _node(testbed: Testbed, place: str) -> str:
+def _nodes(testbed: Testbed, place: str) -> list[str]:
+    topology = testbed.topology
+    names = [node.name for node in topology.nodes]
+    if place in names:
+        return [place]
     if place == "active":
-        return testbed.active()
+        return [testbed.active()]
     if place == "standby":
         active = testbed.active()
-        others = [n.name for n in testbed.topology.role("balancer") if n.name != active]
-        if not others:
-            raise TestbedError("there is no standby balancer: the topology has only one")
-        return others[0]
-    if place == "member":
-        return testbed.topology.role("member")[0].name
-    names = [node.name for node in testbed.topology.nodes]
-    if place not in names:
-        raise one_of("target", place, [*_ROLES, *names])
-    return place
+        found = [n.name for n in topology.role("balancer") if n.name != active][:1]
+    elif place == "member":
+        found = [n.name for n in topology.role("member")][:1]
+    elif place == "client":
+        found = [n.name for n in topology.role("client")][:1]
+    elif place == "router":
+        found = [n.name for n in topology.role("router")][:1]
+    elif place in _ALL:
+        role = _ALL[place]
+        found = [node.name for node in topology.nodes if node.role == role]
+    else:
+        raise one_of("target", place, [*_ONE, *_ALL, *names])
+    if not found:
+        raise TestbedError(f"the topology has no {place}")
+    return found

@@ -34,6 +34,7 @@ class _Visitors:
     """The pool of threads that visit, and the way home for each kind of namespace."""
 
     def __init__(self) -> None:
+        _inherit_nothing()
         self._home: dict[int, int] = {}
         self._settling = threading.Lock()
         self.pool = ThreadPoolExecutor(_THREADS, "visitor", initializer=self._settle)
@@ -69,6 +70,16 @@ class _Visitors:
             return work()
         finally:
             self._go_home(flags)
+
+
+def _inherit_nothing() -> None:
+    """Let no process in a node hold open what whoever started this one has left open."""
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        try:
+            if fd > 2:
+                os.set_inheritable(fd, False)
+        except OSError:  # the listing's own descriptor
+            pass
 
 
 def _open(path: str) -> int:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from testinfra.host import Host
+
     from harness.nodes.process import Process
 
 
@@ -31,6 +33,10 @@ class Node(Protocol):
 
     name: str
     log_dir: Path
+
+    @property
+    def host(self) -> Host:
+        """The node in testinfra's words, its commands run through `status`."""
 
     @property
     def alive(self) -> bool:
@@ -70,3 +76,6 @@ class Node(Protocol):
 
     def exists(self, path: str) -> bool:
         """Whether a path exists."""
+
+    def listdir(self, path: str) -> list[str]:
+        """The names in a folder."""

@@ -11,23 +11,27 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import select
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from harness.errors import CommandFailed, TestbedError, WaitExpired
+from harness.errors import CommandFailed, TestbedError
 from harness.kernel import namespaces
 from harness.kernel import syscalls as sc
+from harness.kernel.waiting import readable
+from harness.nodes import command
 from harness.nodes.base import Completed
-from harness.nodes.process import Process
+from harness.nodes.command import ENVIRONMENT, Command, default_signals
+from harness.nodes.process import Process, await_stop
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_ENVIRONMENT = {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
+if TYPE_CHECKING:
+    from testinfra.host import Host
+
 # The new proc must be mounted by a process of the new PID namespace, so init's shell does that.
 _INIT = "mount -t proc -o nosuid,nodev,noexec proc /proc && echo up >&3 && exec catatonit -P 3>&-"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -46,7 +50,10 @@ class NetnsNode:
         self._init = -1
         self.netns = -1
         self.frozen = False
+        self._booting: Future[None] | None = None
         self._started: list[Process] = []
+        self._commands: set[int] = set()
+        self._visits: set[Future[Any]] = set()
 
     def __repr__(self) -> str:
         return f"<node {self.name}, {'up' if self.alive else 'down'}>"
@@ -72,9 +79,22 @@ class NetnsNode:
         if self.alive:
             raise TestbedError(f"node {self.name} is booted already")
         self.log_dir.mkdir(parents=True, exist_ok=True)
-        return namespaces.submit_fresh(namespaces.NODE, self._boot)
+        self._booting = namespaces.submit_fresh(namespaces.NODE, self._boot)
+        return self._booting
 
     def _boot(self) -> None:
+        try:
+            self._boot_here()
+        except BaseException as error:
+            if self._init >= 0:
+                os.kill(self._init_pid, signal.SIGKILL)
+                os.waitpid(self._init_pid, 0)
+            self._close()
+            if isinstance(error, OSError):
+                raise TestbedError(f"node {self.name} did not boot: {error}") from None
+            raise
+
+    def _boot_here(self) -> None:
         self.netns = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         sc.sethostname(self.name)
         self._mount_root()
@@ -83,16 +103,16 @@ class NetnsNode:
             self._init_pid = os.posix_spawn(
                 "/bin/sh",
                 ["sh", "-c", _INIT],
-                _ENVIRONMENT,
+                ENVIRONMENT,
                 file_actions=[(os.POSIX_SPAWN_DUP2, ready_write, 3), *_quiet_streams()],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=_default_signals(),
+                setsigdef=default_signals(),
             )
             self._init = sc.pidfd_open(self._init_pid)
             os.close(ready_write)
             ready_write = -1
-            if not select.select([ready], [], [], _READY_S)[0] or not os.read(ready, 3):
+            if not readable([ready], _READY_S) or not os.read(ready, 3):
                 raise TestbedError(f"node {self.name} did not boot: its init could not mount /proc")
         finally:
             os.close(ready)
@@ -117,7 +137,8 @@ class NetnsNode:
             Path(root, "dev", device).touch()
             sc.mount(f"/dev/{device}", f"{root}/dev/{device}", "", sc.MS_BIND)
         os.symlink("/proc/self/fd", f"{root}/dev/fd")
-        os.mkdir(f"{root}/dev/shm", 0o1777)
+        os.mkdir(f"{root}/dev/shm")
+        os.chmod(f"{root}/dev/shm", 0o1777)  # noqa: S103  # every user of a node may share memory
         sc.mount("run", f"{root}/run", "tmpfs", sc.MS_NOSUID | sc.MS_NODEV, "mode=0755")
         sc.mount("sysfs", f"{root}/sys", "sysfs", sc.MS_RDONLY | sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC)
         os.chdir(root)
@@ -135,7 +156,9 @@ class NetnsNode:
         self.reap()
 
     def release(self) -> None:
-        """Tear-down, first half: kill everything in the node, wait for nothing."""
+        """Tear-down, first half: kill everything in the node, wait for nothing but a boot under way."""
+        if self._booting is not None:
+            wait([self._booting])
         if self.alive:
             sc.pidfd_send_signal(self._init, signal.SIGKILL)
 
@@ -146,34 +169,59 @@ class NetnsNode:
         engine started are the engine's to reap (pid_namespaces(7)).
         """
         if self.alive:
+            # Who was interrupted while it waited for a start may not have heard that there was one.
+            wait(list(self._visits))
             for process in self._started:
                 process.reap(wait=True)
             self._started.clear()
-            os.waitpid(self._init_pid, 0)
-            self._release()
+            for pid in list(self._commands):
+                _reap(pid)
+            _reap(self._init_pid)
+            namespaces.inside(self.netns, sc.CLONE_NEWNET, _forget_connections)
+            self._close()
 
-    def _release(self) -> None:
+    def _close(self) -> None:
         for fd in (self._init, self.netns):
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
         self._init = self.netns = -1
         self._init_pid = 0
         self.frozen = False
 
     def freeze(self) -> None:
         """SIGSTOP to every process of the node but init, in one stroke (kill(2) with pid -1)."""
-        self.run(["/bin/sh", "-c", "kill -STOP -1"])
+        self._signal_all("STOP")
+        self._inside(_await_stop_of_all)
         self.frozen = True
 
     def thaw(self) -> None:
         """SIGCONT to every process of the node."""
-        self.run(["/bin/sh", "-c", "kill -CONT -1"])
+        self._signal_all("CONT")
         self.frozen = False
+
+    def _signal_all(self, name: str) -> None:
+        done = self.status(["/bin/sh", "-c", f"kill -{name} -1"])
+        if not done.ok and "No such process" not in done.stderr:  # nothing runs there: nothing to signal
+            raise CommandFailed(self.name, list(done.argv), done.status, done.stderr)
 
     # -- processes -----------------------------------------------------------------------------
 
     def status(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
         """Run a command to its end and report how it went, good or bad."""
-        return self._inside(lambda: _run_here(self.name, argv, timeout_s, stdin))
+        running = Command(self.name, argv, stdin)
+        pid = 0
+
+        def start() -> int:
+            pid = running.start()
+            self._commands.add(pid)
+            return pid
+
+        try:
+            pid = self._inside(start)
+            return running.finish(timeout_s)
+        finally:
+            running.close()
+            self._commands.discard(pid)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> str:
         """Run a command that must succeed; its standard output. Raises CommandFailed."""
@@ -198,17 +246,21 @@ class NetnsNode:
             (os.POSIX_SPAWN_DUP2, out, 1),
             (os.POSIX_SPAWN_DUP2, errors, 2),
         ]
-        environment, listener = _ENVIRONMENT, None
+        environment, listener = ENVIRONMENT, None
         if notify:
             path = f"/run/notify-{name}.sock"
             listener = self._inside(lambda: _notify_socket(path))
-            environment = {**_ENVIRONMENT, "NOTIFY_SOCKET": path}
+            environment = {**ENVIRONMENT, "NOTIFY_SOCKET": path}
+
+        def start() -> Process:
+            pid = command.start(self.name, argv, environment, actions)
+            return self._keep(Process(self.name, name, pid, log, notify=listener))
+
         try:
-            pid = self._inside(lambda: _spawn_here(self.name, argv, environment, actions))
+            return self._inside(start)
         finally:
             for fd in {out, errors}:
                 os.close(fd)
-        return self._keep(Process(self.name, name, pid, log, notify=listener))
 
     def spawn_agent(self, name: str, module: str, config: object, *, only_network: bool = False) -> Process:
         """Start a process of ours (`module`.main) in the node's network, with the engine's files.
@@ -216,8 +268,8 @@ class NetnsNode:
         With `only_network` it keeps the engine's view of processes too, and outlives the node.
         """
         log = self.log_dir / f"{name}.log"
-        start = f"import sys; sys.path.insert(0, {_ROOT!r}); from {module} import main; main()"
-        argv = [sys.executable, "-I", "-S", "-c", start, json.dumps(config)]
+        code = f"import sys; sys.path.insert(0, {_ROOT!r}); from {module} import main; main()"
+        argv = [sys.executable, "-I", "-S", "-c", code, json.dumps(config)]
         commands, commands_write = os.pipe()
         events, events_write = os.pipe()
         output = _open_log(log)
@@ -227,24 +279,32 @@ class NetnsNode:
             (os.POSIX_SPAWN_DUP2, events_write, 1),
             (os.POSIX_SPAWN_DUP2, output, 2),
         ]
-        environment = {**_ENVIRONMENT, "PYTHONHASHSEED": "0"}
+        environment = {**ENVIRONMENT, "PYTHONHASHSEED": "0"}
+        os.set_blocking(events, False)
+
+        def start() -> Process:
+            pid = command.start(self.name, argv, environment, actions)
+            process = Process(self.name, name, pid, log, events, commands_write)
+            return process if only_network else self._keep(process)
+
         try:
-            pid = namespaces.inside(
-                self.netns if only_network else self._booted(),
-                sc.CLONE_NEWNET if only_network else namespaces.NODE_WITHOUT_ROOT,
-                lambda: _spawn_here(self.name, argv, environment, actions),
-            )
+            if only_network:
+                return namespaces.inside(self.netns, sc.CLONE_NEWNET, start)
+            return self._inside(start, namespaces.NODE_WITHOUT_ROOT)
         finally:
             for fd in (commands, events_write, output):
                 os.close(fd)
-        os.set_blocking(events, False)
-        process = Process(self.name, name, pid, log, events, commands_write)
-        return process if only_network else self._keep(process)
 
     def _keep(self, process: Process) -> Process:
-        self._started = [p for p in self._started if p.status is None]
         self._started.append(process)
         return process
+
+    @cached_property
+    def host(self) -> Host:
+        """The node in testinfra's words (`host.file`, `host.process`, `host.socket`, `host.interface`)."""
+        from harness.nodes import testinfra
+
+        return testinfra.host(self)
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -268,6 +328,10 @@ class NetnsNode:
         """Whether a path exists."""
         return self._inside(lambda: os.path.lexists(path))
 
+    def listdir(self, path: str) -> list[str]:
+        """The names in a folder."""
+        return self._inside(lambda: os.listdir(path))
+
     def sysctl(self, values: dict[str, str]) -> None:
         """Set kernel parameters of the node's own network namespace (`net.ipv4.ip_forward`: `1`)."""
 
@@ -280,8 +344,19 @@ class NetnsNode:
 
         self._inside(work)
 
-    def _inside(self, work: Callable[[], namespaces.Result]) -> namespaces.Result:
-        return namespaces.inside(self._booted(), namespaces.NODE, work)
+    def _inside(
+        self, work: Callable[[], namespaces.Result], flags: int = namespaces.NODE
+    ) -> namespaces.Result:
+        """Do work in the node. A tear-down waits for it, so what it starts and notes will be reaped."""
+        visit = namespaces.submit(self._booted(), flags, work)
+        self._visits.add(visit)
+        visit.add_done_callback(self._visits.discard)
+        try:
+            return visit.result()
+        except (OSError, TestbedError):
+            if self.alive and readable([self._init], 0):
+                raise TestbedError(f"node {self.name} is dead: its process 1 has ended") from None
+            raise
 
     def _booted(self) -> int:
         if not self.alive:
@@ -289,9 +364,26 @@ class NetnsNode:
         return self._init
 
 
-def _default_signals() -> list[int]:
-    """What Python ignores and a child must not inherit ignored."""
-    return [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT]
+def _forget_connections() -> None:
+    """Let connections that nobody answers any more hold a dead node's network for one retry, not for minutes.
+
+    A closed socket with unacknowledged data keeps its namespace until its retries are used up (tcp(7)).
+    """
+    Path("/proc/sys/net/ipv4/tcp_orphan_retries").write_text("1")
+
+
+def _await_stop_of_all() -> None:
+    """From inside a node: wait until every process but init has stopped."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and name != "1":
+            await_stop(int(name))
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:  # who waited for it was quicker
+        pass
 
 
 def _quiet_streams() -> list[tuple[int, int, str, int, int]]:
@@ -315,98 +407,3 @@ def _grow_pipe(fd: int) -> None:
         fcntl.fcntl(fd, 1031, _PIPE_BYTES)  # F_SETPIPE_SZ
     except OSError:  # the user's share of pipe pages is used up; the agent then buffers more itself
         pass
-
-
-def _find(node: str, program: str) -> str:
-    if "/" in program:
-        return program
-    for folder in _PATH.split(":"):
-        path = f"{folder}/{program}"
-        if os.access(path, os.X_OK):
-            return path
-    raise TestbedError(f"node {node} has no program {program!r}")
-
-
-def _spawn_here(
-    node: str, argv: Sequence[str], environment: dict[str, str], actions: Sequence[tuple[object, ...]]
-) -> int:
-    """posix_spawn(3) in the calling thread's namespaces."""
-    path = _find(node, argv[0])
-    try:
-        return os.posix_spawn(
-            path,
-            list(argv),
-            environment,
-            file_actions=actions,
-            setsid=True,
-            setsigmask=[],
-            setsigdef=_default_signals(),
-        )
-    except OSError as error:
-        raise TestbedError(f"cannot start {path} on {node}: {error.strerror}") from None
-
-
-def _run_here(node: str, argv: Sequence[str], timeout_s: float, stdin: bytes) -> Completed:
-    """Run a command in the calling thread's namespaces, collecting its output."""
-    out, out_write = os.pipe()
-    err, err_write = os.pipe()
-    feed = _input(stdin)
-    actions = [
-        (os.POSIX_SPAWN_DUP2, feed, 0)
-        if feed >= 0
-        else (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_DUP2, out_write, 1),
-        (os.POSIX_SPAWN_DUP2, err_write, 2),
-    ]
-    collected: dict[int, bytearray] = {out: bytearray(), err: bytearray()}
-    pid = 0
-    try:
-        try:
-            pid = _spawn_here(node, argv, _ENVIRONMENT, actions)
-        finally:
-            for fd in (out_write, err_write, *([feed] if feed >= 0 else [])):
-                os.close(fd)
-        expired = not _collect(collected, timeout_s)
-        if expired:
-            os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-    finally:
-        for fd in (out, err):
-            os.close(fd)
-    text = [bytes(data).decode(errors="replace") for data in collected.values()]
-    if expired:
-        raise WaitExpired(
-            f"the end of {' '.join(argv)!r} on {node}", timeout_s, (text[1] or text[0])[-200:] or "no output"
-        )
-    return Completed(tuple(argv), os.waitstatus_to_exitcode(status), *text)
-
-
-def _input(data: bytes) -> int:
-    """A descriptor from which `data` can be read, or -1 for no data."""
-    if not data:
-        return -1
-    fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
-    os.write(fd, data)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
-def _collect(collected: dict[int, bytearray], timeout_s: float) -> bool:
-    """Read descriptors to their ends; False if the time ran out first."""
-    deadline = time.monotonic() + timeout_s
-    poll = select.poll()
-    for fd in collected:
-        poll.register(fd, select.POLLIN)
-    opened = set(collected)
-    while opened:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        for fd, _ in poll.poll(left * 1000):
-            data = os.read(fd, 65536)
-            if data:
-                collected[fd] += data
-            else:
-                poll.unregister(fd)
-                opened.discard(fd)
-    return True

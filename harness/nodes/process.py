@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from harness.errors import TestbedError, WaitExpired
 from harness.kernel import syscalls as sc
+from harness.kernel.waiting import readable
 
 
 class Process:
@@ -77,17 +77,26 @@ class Process:
 
     def signal_tree(self, number: int) -> None:
         """Signal the process and its descendants as if at one instant: all are stopped first."""
+        self._signal_tree(number, 0)
+
+    def signal_children(self, number: int) -> None:
+        """Signal the descendants only, likewise."""
+        self._signal_tree(number, 1)
+
+    def _signal_tree(self, number: int, first: int) -> None:
         if self.status is not None:
             return
         if number == signal.SIGCONT:
-            for pid in self.tree():
+            for pid in self.tree()[first:]:
                 _kill(pid, number)
             return
         stopped: list[int] = []
         # A stopped parent can neither start nor mourn a child, so the set is final when it stops growing.
-        while fresh := [pid for pid in self.tree() if pid not in stopped]:
+        while fresh := [pid for pid in self.tree()[first:] if pid not in stopped]:
             for pid in fresh:
                 _kill(pid, signal.SIGSTOP)
+            for pid in fresh:
+                await_stop(pid)
             stopped += fresh
         if number != signal.SIGSTOP:
             for pid in reversed(stopped):
@@ -116,10 +125,12 @@ class Process:
         seen = "nothing"
         while "READY=1" not in seen.splitlines():
             left = max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select([self.notify.fileno(), self.pidfd], [], [], left)
+            # Whoever reaped it has closed the descriptor that would tell of its end.
+            alive = [] if self.status is not None else [self.pidfd]
+            ready = readable([self.notify.fileno(), *alive], left if alive else 0)
             if self.notify.fileno() in ready:
                 seen = self.notify.recv(4096).decode(errors="replace")
-            elif ready:
+            elif ready or not alive:
                 log = self.log.read_bytes()[-600:].decode(errors="replace").strip()
                 raise TestbedError(f"{self.node}/{self.name} ended at its start: {log}")
             else:
@@ -141,3 +152,20 @@ def _kill(pid: int, number: int) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         pass
+
+
+def await_stop(pid: int, timeout_s: float = 1.0) -> None:
+    """Wait until a process that was sent SIGSTOP has stopped; kill(2) returns before it has.
+
+    Nobody but its parent is told when that is.  A process that the kernel keeps busy for longer
+    cannot do anything of its own either.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if state in "TtZX":
+            return
+        os.sched_yield()

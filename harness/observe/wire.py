@@ -5,9 +5,12 @@ Pure functions from an Ethernet frame to the fields of a timeline event. Standar
 
 from __future__ import annotations
 
-import socket
+import _socket as socket  # what `socket` wraps, without its import of `enum` and `selectors`
 import struct
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
 _IPPROTO_VRRP, _IPPROTO_ICMPV6, _NEIGHBOUR_ADVERTISEMENT = 112, 58, 136

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,10 @@ class Witnesses:
         if captures is not None:
             captures.mkdir(exist_ok=True)
             self._captures = [self._capture(segment, captures) for segment in fabric.segments]
-        recorder.wait_ready(self._observer)
+
+    def await_ready(self) -> None:
+        """Wait until the observer sees everything; until then it may be told what to watch."""
+        self._recorder.wait_ready(self._observer)
 
     def _capture(self, segment: str, folder: Path) -> Process:
         """tcpdump on a segment's bridge: every frame once, nanosecond stamps, the head of each frame."""
@@ -62,8 +66,7 @@ class Witnesses:
         """Have a service's readiness told when a line like this comes into its log after `offset` bytes."""
         self._observer.command(
             do="expect",
-            node=process.node,
-            service=process.name,
+            id=f"{process.node}/{process.name}",
             pid=process.pid,
             path=str(process.log),
             offset=offset,
@@ -81,8 +84,8 @@ class Witnesses:
 
     # -- probes ----------------------------------------------------------------------------------
 
-    def start_probe(self, node: NetnsNode, specs: list[ProbeSpec], rate: float, pin: Path) -> None:
-        """Start a client's probe; `pin` is the certificate that a good server shows."""
+    def start_probe(self, node: NetnsNode, specs: list[ProbeSpec], rate: float, pins: Sequence[Path]) -> None:
+        """Start a client's probe; `pins` are the certificates that good servers show, one a target."""
         targets: list[dict[str, Any]] = [
             {
                 "address": spec.address,
@@ -92,7 +95,7 @@ class Witnesses:
                 "path": spec.path,
                 "pins": [str(pin)],
             }
-            for spec in specs
+            for spec, pin in zip(specs, pins, strict=True)
         ]
         config = {"client": node.name, "rate": rate, "targets": targets}
         probe = node.spawn_agent("probe", "harness.observe.probe", config)
@@ -122,12 +125,13 @@ class Witnesses:
         """Everything that was on the wire until now reaches the timeline and the captures."""
         for capture in self._captures:
             capture.signal(signal.SIGTERM)
-        observer = self._observer
-        observer.close_commands()
-        self._recorder.wait(partial(_has_ended, observer), _LAST_WORDS_S, "the observer's last words")
-        observer.reap(wait=True)
-        for capture in self._captures:
-            capture.reap(wait=True)
+        self._observer.close_commands()
+        self._recorder.wait(partial(_has_ended, self._observer), _LAST_WORDS_S, "the observer's last words")
+
+    def reap(self) -> None:
+        """Wait for the processes, which have nothing more to say but sockets to close (10 ms and more)."""
+        for process in (self._observer, *self._captures):
+            process.reap(wait=True)
 
 
 def _has_ended(agent: Process) -> bool:

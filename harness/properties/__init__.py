@@ -8,7 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from harness.errors import one_of
-from harness.properties import client_outage, fail_back, single_owner, vip_migration
+from harness.properties import (
+    client_outage,
+    coverage,
+    distribution,
+    fail_back,
+    flow_survival,
+    maintenance,
+    member_removal,
+    self_client,
+    service_tracking,
+    single_owner,
+    vip_migration,
+)
 from harness.properties.facts import Facts
 from harness.timeline import Timeline
 from harness.verdict import Verdict
@@ -20,11 +32,17 @@ PROPERTIES: Mapping[str, Judge] = {
     client_outage.NAME: client_outage.judge,
     fail_back.NAME: fail_back.judge,
     single_owner.NAME: single_owner.judge,
+    service_tracking.NAME: service_tracking.judge,
+    member_removal.NAME: member_removal.judge,
+    self_client.NAME: self_client.judge,
+    flow_survival.NAME: flow_survival.judge,
+    maintenance.NAME: maintenance.judge,
+    distribution.NAME: distribution.judge,
 }
 
 
 def judge_all(timeline: Timeline, only: Iterable[str] | None = None) -> list[Verdict]:
-    """Judge a timeline by every property, or by those named.
+    """Judge a timeline by every property, or by those named; by all, a fault that none judged is unknown.
 
     Raises UsageError for an unknown name, a timeline without a `run` event, or a configuration in it
     that cannot be read.
@@ -34,4 +52,5 @@ def judge_all(timeline: Timeline, only: Iterable[str] | None = None) -> list[Ver
         if name not in PROPERTIES:
             raise one_of("property", name, list(PROPERTIES))
     facts = Facts.of(timeline)
-    return [verdict for name in names for verdict in PROPERTIES[name](facts)]
+    verdicts = [verdict for name in names for verdict in PROPERTIES[name](facts)]
+    return verdicts if only is not None else [*verdicts, *coverage.unjudged(facts, verdicts)]

@@ -4,103 +4,25 @@ An attempt is counted at the moment it was due (open loop), so an outage is know
 An attempt that was due before the takeover and answered only after it was a victim too: it waited.
 
 What a client loses while the testbed's own processes wake too late to serve anybody says nothing of
-the load balancer: see `_overloaded`.
+the load balancer: see `overload`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from itertools import pairwise
-from statistics import median
 
 from harness.bounds.bound import RESOLUTION_S, Bound, number
 from harness.properties.facts import SECOND_NS, Facts, FaultSpan
+from harness.properties.overload import overloaded
+from harness.properties.proxy_end import ProxyEnd, proxy_ends
+from harness.properties.quiet import quiet_again
+from harness.properties.streams import Outage, Stream, outages, streams
 from harness.properties.takeover import Takeover, takeovers
 from harness.timeline import Event
 from harness.verdict import Status, Verdict, weigh
 
 NAME = "client-outage"
 _SHOWN = 6
-# Processes that must wake one after the other for one attempt over TLS 1.3 (RFC 8446 section 2): proxy,
-# client, proxy, member, proxy, client, proxy, member, proxy, client.
-_WAKINGS = 10
-
-
-@dataclass(frozen=True)
-class Outage:
-    """A run of failed attempts: from the first one due to the first good one due after the last."""
-
-    from_ns: int
-    to_ns: int | None
-    lost: tuple[Event, ...]
-
-    def seconds(self, end_ns: int) -> float:
-        """Its length, up to the end of what was seen if it did not end."""
-        return ((end_ns if self.to_ns is None else self.to_ns) - self.from_ns) / 1e9
-
-
-@dataclass(frozen=True)
-class Stream:
-    """The attempts of one client on one target, in the order in which they were due."""
-
-    client: str
-    target: str
-    attempts: tuple[Event, ...]
-
-    @property
-    def address(self) -> str:
-        """The address that it asks."""
-        return self.target.rpartition(":")[0].strip("[]")
-
-    @property
-    def period_s(self) -> float:
-        """The time between two attempts, as it was kept."""
-        due = [attempt.t for attempt in self.attempts]
-        gaps = [later - sooner for sooner, later in pairwise(due)]
-        return median(gaps) / 1e9 if gaps else 0.0
-
-    @property
-    def end_ns(self) -> int:
-        """When the last attempt was due."""
-        return self.attempts[-1].t
-
-    def lost(self, since_ns: int | None = None, until_ns: int | None = None) -> list[Event]:
-        """The failed attempts, or those of them that were under way in a window."""
-        return [
-            a
-            for a in self.attempts
-            if a.result != "ok"
-            if (since_ns is None or a.end >= since_ns) and (until_ns is None or a.t < until_ns)
-        ]
-
-
-def streams(facts: Facts) -> list[Stream]:
-    """The clients' streams of separate connections."""
-    found: dict[tuple[str, str], list[Event]] = {}
-    for event in facts.timeline.of("probe", stream="new"):
-        found.setdefault((event.client, event.target), []).append(event)
-    return [Stream(*key, tuple(attempts)) for key, attempts in sorted(found.items())]
-
-
-def outages(stream: Stream, since_ns: int, until_ns: int, moved_ns: int | None = None) -> list[Outage]:
-    """The runs of failed attempts due in a window; `moved_ns` is when the address moved within it."""
-    found: list[Outage] = []
-    run: list[Event] = []
-    for attempt in stream.attempts:
-        if attempt.t < since_ns:
-            continue
-        waited = moved_ns is not None and attempt.t < moved_ns < attempt.end
-        if attempt.t < until_ns and (attempt.result != "ok" or waited):
-            run.append(attempt)
-        elif run:
-            found.append(Outage(run[0].t, attempt.t, tuple(run)))
-            run = []
-        if attempt.t >= until_ns and not run:
-            break
-    if run:
-        found.append(Outage(run[0].t, None, tuple(run)))
-    return found
 
 
 def judge(facts: Facts) -> list[Verdict]:
@@ -126,13 +48,18 @@ def _during(facts: Facts, takeover: Takeover, stream: Stream) -> Verdict:
         f"{stream.client} lost {len(lost)} attempts{_causes(lost)} after {fault}; "
         f"its longest outage was {number(measured)} s"
     )
-    bound = _bound(takeover, stream)
+    end = next(
+        (e for e in proxy_ends(facts) if e.fault is fault and str(e.router) == str(takeover.router)), None
+    )
+    bound = _bound(takeover, stream) if end is None else _tracked(end, stream)
     if bound is None:
+        unserved = end is not None and end.hits_owner and not end.noticing and bool(lost)
+        status = Status.LIMITATION if unserved else Status.NOT_APPLICABLE
         why = _unbounded(takeover)
-        return _verdict(stream, fault, Status.NOT_APPLICABLE, f"{sentence}; {why}", measured)
+        return _verdict(stream, fault, status, f"{sentence}; {why}", measured, evidence=_evidence(runs))
     status, words = weigh(measured, bound, facts.lag_s(fault.inject_ns, until_ns), resolution=0.0)
-    if status is Status.FAIL and (overloaded := _overloaded(facts, stream, fault.inject_ns, until_ns)):
-        status, words = Status.UNKNOWN, f"{words}, but {overloaded}"
+    if status is Status.FAIL and (late := overloaded(facts, stream.attempts, fault.inject_ns, until_ns)):
+        status, words = Status.UNKNOWN, f"{words}, but {late}"
     if any(run.to_ns is None for run in runs) and status is Status.PASS:
         status, words = Status.UNKNOWN, "it had not ended when the drill did"
     return _verdict(stream, fault, status, f"{sentence}: {words}", measured, bound, _evidence(runs))
@@ -165,9 +92,24 @@ def _bound(takeover: Takeover, stream: Stream) -> Bound | None:
     return bound.wider(low=RESOLUTION_S, high=RESOLUTION_S, why=f"VRRP's timers resolve {RESOLUTION_S} s")
 
 
+def _tracked(end: ProxyEnd, stream: Stream) -> Bound | None:
+    """The takeover that a dead proxy must bring about; nothing at all by one that serves nobody."""
+    if end.owner is None:
+        return None
+    if not end.hits_owner:
+        return Bound(0, 0, "s", f"{end.fault} does not hit the owner {end.owner}")
+    if end.bound is None:
+        return None
+    period_s = stream.period_s
+    bound = end.bound.wider(low=period_s, high=period_s, why=f"one probe period {number(period_s)} s more")
+    return bound.wider(low=RESOLUTION_S, high=RESOLUTION_S, why=f"VRRP's timers resolve {RESOLUTION_S} s")
+
+
 def _unbounded(takeover: Takeover) -> str:
     """Why no takeover bounds the outage."""
     fault, router = takeover.fault, takeover.router
+    if fault.fault in ("reload", "restart"):
+        return "what it costs is judged as maintenance"
     if takeover.effect == "open":
         return f"service tracking decides what {fault} does"
     if takeover.owner is None:
@@ -179,21 +121,6 @@ def _unbounded(takeover: Takeover) -> str:
             f"nothing tracks {fault.service or fault.interface} there, so nothing moves {router} away from it"
         )
     return "no balancer was left to take over"
-
-
-def _overloaded(facts: Facts, stream: Stream, from_ns: int, until_ns: int) -> str:
-    """Whether the testbed woke so late that an attempt could time out without anybody's fault.
-
-    Lateness adds up over the wakings of one attempt, so a share of the clients' time-out is enough.
-    """
-    limits = [(a.end - a.t) / 1e9 for a in stream.attempts if a.result == "timeout"]
-    if not limits:
-        return ""
-    lag, limit = facts.lag_s(from_ns, until_ns), median(limits)
-    if lag * _WAKINGS < limit:
-        return ""
-    allowed = f"{_WAKINGS} times in an attempt that may take {number(limit)} s"
-    return f"the testbed woke up to {number(lag)} s late, and wakes {allowed}"
 
 
 def _window_end(facts: Facts, fault: FaultSpan) -> int:
@@ -208,7 +135,7 @@ def _otherwise(facts: Facts, stream: Stream) -> Verdict:
     Healing may move the address back, which is fail-back's business, so the time in which it may do
     that is left out.
     """
-    spans = [(f.inject_ns, _quiet_again(facts, f)) for f in facts.faults]
+    spans = [(f.inject_ns, quiet_again(facts, f)) for f in facts.faults]
     steady = facts.timeline.first("phase", name="steady")
     attempts = [a for a in stream.attempts if steady is None or a.t >= steady.t]
     lost = [
@@ -221,7 +148,7 @@ def _otherwise(facts: Facts, stream: Stream) -> Verdict:
     sent = len(attempts)
     sentence = f"{stream.client} lost {measured} of {sent} attempts{_causes(lost)} while nothing was wrong"
     status = Status.FAIL if lost else Status.PASS
-    explained = [_overloaded(facts, stream, a.t - SECOND_NS, a.end) for a in lost]
+    explained = [overloaded(facts, stream.attempts, a.t - SECOND_NS, a.end) for a in lost]
     if lost and all(explained):
         status, sentence = Status.UNKNOWN, f"{sentence}, but {explained[0]}"
     return Verdict(
@@ -236,14 +163,6 @@ def _otherwise(facts: Facts, stream: Stream) -> Verdict:
         subject=f"{stream.client} to {stream.target}",
         origin_ns=facts.faults[0].inject_ns if facts.faults else None,
     )
-
-
-def _quiet_again(facts: Facts, fault: FaultSpan) -> int:
-    """When the consequences of a fault and of its healing are over at the latest."""
-    if fault.healed_ns is None:
-        return facts.end_ns + SECOND_NS
-    phases = [e.t for e in facts.timeline.of("phase", name="healed", since=fault.healed_ns)]
-    return phases[0] if phases else facts.end_ns + SECOND_NS
 
 
 def _causes(lost: list[Event]) -> str:
@@ -282,4 +201,5 @@ def _verdict(
         aspect="outage",
         subject=f"{stream.client} to {stream.target}",
         origin_ns=fault.inject_ns,
+        fault=fault.id,
     )

@@ -1,7 +1,7 @@
 """What a timeline says about its virtual routers and faults: the ground that all judges stand on.
 
-Configurations are read as they were in force when the run began; who speaks VRRP without a readable
-configuration (an appliance) is known from its adverts.
+Each fault is judged by the configurations in force when it came, the whole run by those with which it
+began; who speaks VRRP without a readable configuration (an appliance) is known from its adverts.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from functools import cached_property
 from typing import Any, Literal
 
 from harness.bounds.vrrp import Speaker, down_us
-from harness.configs.keepalived import read_keepalived
 from harness.configs.keepalived_model import KeepalivedConfig, VrrpInstance
-from harness.configs.source import included_from
+from harness.properties.in_force import PROXIES, keepalived_at
 from harness.timeline import Event, Timeline
 
 SECOND_NS = 1_000_000_000
 CENTISECOND_US = 10_000
 
-# Faults that end a node's adverts without any decision of its own.
+# Faults that end a node's adverts without any decision of its own, and those of one service only.
 _SILENCING = ("host-crash", "kill", "stop", "freeze", "link-down")
+_ENDS_SERVICE = ("kill", "stop")
+_HANGS_SERVICE = ("hang", "freeze")
 Effect = Literal["silences", "harmless", "open"]
 
 
@@ -59,6 +60,15 @@ class VirtualRouter:
         others = self.others(node)
         return 1000 * min((down_us(s, own) for s in others), default=down_us(self.speakers[node]))
 
+    def falls_silent(self, node: str, from_ns: int, to_ns: int) -> bool:
+        """Whether a node ends its adverts in a window, by itself: with a farewell, or without a word."""
+        own = [a for a in self.adverts if a.t <= to_ns and speaker_name(a) == node]
+        if not own or own[-1].priority == 0:
+            return bool(own) and own[-1].t > from_ns
+        before = next((a for a in reversed(own) if a.t <= from_ns), own[0])
+        stepped_down = own[-1].priority < before.priority
+        return not stepped_down and to_ns - own[-1].t > self.silence_limit_ns(node)
+
     def owner_at(self, t_ns: int) -> str | None:
         """Who announced the addresses last before a moment, unless it left or fell silent since."""
         last = next((a for a in reversed(self.adverts) if a.t <= t_ns), None)
@@ -88,13 +98,37 @@ class FaultSpan:
 
     @property
     def service(self) -> str:
-        """The service that it hits, or nothing for a whole node or link."""
-        return self.target.partition(":")[0].partition("/")[2]
+        """The service that it hits, or nothing for a whole node or link; of several targets the first's."""
+        return self._first_target.partition(":")[0].partition("/")[2]
 
     @property
     def interface(self) -> str:
         """The interface that it hits, or nothing."""
-        return self.target.partition(":")[2]
+        return self._first_target.partition(":")[2]
+
+    @property
+    def _first_target(self) -> str:
+        return self.target.partition("+")[0]
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What it was given beside its target: the `KEY=VALUE` words of its detail."""
+        words = str(self.inject.get("detail", "")).split()
+        return dict(word.partition("=")[::2] for word in words if "=" in word)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether its service still exists and does nothing."""
+        return bool(self.service) and self.fault in _HANGS_SERVICE
+
+    @property
+    def ends_service(self) -> bool:
+        """Whether the service that it hits serves nobody any more, dead or hung."""
+        return self.hangs or (bool(self.service) and self.fault in _ENDS_SERVICE)
+
+    def acts_at(self, t_ns: int) -> bool:
+        """Whether it has begun and is not healed."""
+        return self.inject_ns <= t_ns and (self.healed_ns is None or t_ns < self.healed_ns)
 
     def __str__(self) -> str:
         return f"{self.fault} of {self.target}"
@@ -113,11 +147,23 @@ class Facts:
     @classmethod
     def of(cls, timeline: Timeline) -> Facts:
         """Read a timeline; raises UsageError where it has no `run` event or a configuration is unreadable."""
-        configs = {node: _keepalived(timeline, node) for node in _configured(timeline)}
+        configs = _configs(timeline)
         routers = _routers(timeline, configs)
         done = timeline.last("phase", name="done")
         end_ns = timeline.span[1] if done is None else done.t
         return cls(timeline, configs, tuple(routers), tuple(_faults(timeline)), end_ns)
+
+    def routers_at(self, t_ns: int) -> tuple[VirtualRouter, ...]:
+        """The virtual routers as the configurations in force at a moment make them; adverts of all times."""
+        later = [e.t for e in self.timeline.of("config", service="keepalived", until=t_ns)]
+        epoch = max(later, default=0)
+        if epoch not in self._epochs:
+            self._epochs[epoch] = tuple(_routers(self.timeline, _configs(self.timeline, epoch)))
+        return self._epochs[epoch]
+
+    @cached_property
+    def _epochs(self) -> dict[int, tuple[VirtualRouter, ...]]:
+        return {}
 
     @cached_property
     def lags(self) -> list[Event]:
@@ -134,12 +180,17 @@ class Facts:
         hit = [node for node in fault.nodes if node in router.speakers]
         if not hit:
             return "harmless"
-        if fault.fault not in _SILENCING:
-            return "open"
+        if fault.fault == "trip":
+            until_ns = fault.heal_ns or self.until_next_fault(fault)
+            silent = any(router.falls_silent(node, fault.inject_ns, until_ns) for node in hit)
+            return "silences" if silent else "open"
         instances = [router.instances[node] for node in hit if node in router.instances]
         if fault.service not in ("", "keepalived"):
             tracked = any(t.kind != "interface" for i in instances for t in i.tracks)
-            return "open" if tracked else "harmless"
+            ends = fault.ends_service or fault.fault == "restart"
+            return "open" if tracked and ends else "harmless"
+        if fault.fault not in _SILENCING and not fault.ends_service and fault.fault != "restart":
+            return "open"
         if fault.fault == "link-down" and fault.interface:
             own = any(i.interface == fault.interface for i in instances)
             tracked = any(t.name == fault.interface for i in instances for t in i.tracks)
@@ -148,12 +199,21 @@ class Facts:
         return "silences"
 
     def silenced(self, router: VirtualRouter, t_ns: int) -> set[str]:
-        """The speakers that a fault keeps silent at a moment."""
+        """The speakers that a fault keeps silent at a moment: by itself, or as a tracked service ended."""
         return {
             node
             for fault in self.faults
-            if fault.inject_ns <= t_ns and (fault.healed_ns is None or t_ns < fault.healed_ns)
-            if self.effect(fault, router) == "silences"
+            if fault.acts_at(t_ns)
+            for node in fault.nodes
+            if self.effect(fault, router) == "silences" or _in_fault_state(fault, router, node)
+        }
+
+    def without_proxy(self, t_ns: int) -> set[str]:
+        """The nodes whose proxy a fault keeps from serving at a moment."""
+        return {
+            node
+            for fault in self.faults
+            if fault.service in PROXIES and fault.ends_service and fault.acts_at(t_ns)
             for node in fault.nodes
         }
 
@@ -167,19 +227,19 @@ def speaker_name(advert: Event) -> str:
     return str(advert.node) if advert.node not in ("", "?", None) else str(advert.src)
 
 
-def _configured(timeline: Timeline) -> list[str]:
-    return sorted({e.node for e in timeline.of("config") if e.service == "keepalived"})
+def _in_fault_state(fault: FaultSpan, router: VirtualRouter, node: str) -> bool:
+    """Whether what it tracks keeps a node's instance in FAULT (tracked with weight 0)."""
+    if not (fault.ends_service and fault.service in PROXIES) or node not in router.instances:
+        return False
+    kinds = ("script",) if fault.hangs else ("script", "process")
+    return any(t.kind in kinds and t.weight == 0 for t in router.instances[node].tracks)
 
 
-def _keepalived(timeline: Timeline, node: str) -> KeepalivedConfig:
-    """The first configuration of a node; files told with it are what it may include."""
-    events = timeline.of("config", node=node, service="keepalived")
-    files: dict[str, str] = {}
-    for event in events:
-        files.setdefault(event.path, event.text)
-    main = next((path for path in files if path.endswith("keepalived.conf")), events[0].path)
-    config_id = node.partition(".")[0]
-    return read_keepalived(files[main], main, config_id=config_id, read_included=included_from(files))
+def _configs(timeline: Timeline, t_ns: int | None = None) -> dict[str, KeepalivedConfig]:
+    """Every node's keepalived configuration, at a moment or as the run began."""
+    nodes = sorted({e.node for e in timeline.of("config", service="keepalived")})
+    read = {node: keepalived_at(timeline, node, t_ns) for node in nodes}
+    return {node: config for node, config in read.items() if config is not None}
 
 
 def _routers(timeline: Timeline, configs: Mapping[str, KeepalivedConfig]) -> list[VirtualRouter]:

@@ -30,11 +30,16 @@ _PATIENCE = 2
 def judge(facts: Facts) -> list[Verdict]:
     """One finding for every fault that moved a virtual router and was healed."""
     return [
-        _judge(facts, takeover, takeover.owner, takeover.first, takeover.fault.heal_ns)
+        _judge(facts, takeover, takeover.owner, takeover.first, returned_ns)
         for takeover in takeovers(facts)
-        if takeover.due and takeover.owner is not None
-        if takeover.first is not None and takeover.fault.heal_ns is not None
+        if takeover.due and takeover.owner is not None and takeover.first is not None
+        if (returned_ns := _returns_ns(takeover, takeover.first)) is not None
     ]
+
+
+def _returns_ns(takeover: Takeover, first: Event) -> int | None:
+    """From when the node may come back: what restarts a service heals itself."""
+    return first.t if takeover.fault.fault == "restart" else takeover.fault.heal_ns
 
 
 def _judge(facts: Facts, takeover: Takeover, node: str, first: Event, heal_ns: int) -> Verdict:
@@ -43,6 +48,8 @@ def _judge(facts: Facts, takeover: Takeover, node: str, first: Event, heal_ns: i
     end_ns = facts.until_next_fault(takeover.fault)
     back = next((a for a in router.claims(heal_ns, end_ns) if speaker_name(a) == node), None)
     promise, since_ns, until_ns = _promise(facts, takeover, returning, owner, heal_ns)
+    if node not in router.instances:
+        return _of_an_unknown(takeover, node, back, heal_ns)
     if math.isinf(promise.low):
         return _stays(facts, takeover, promise, returning, back, end_ns)
     low = promise.low + (since_ns - heal_ns) / 1e9
@@ -58,6 +65,13 @@ def _judge(facts: Facts, takeover: Takeover, node: str, first: Event, heal_ns: i
         status, words = Status.UNKNOWN, "no event tells when its keepalived was ready"
         sentence = f"{node} took {router} back {number(measured)} s after healing, but {words}"
     return _verdict(takeover, status, sentence, measured, bound, (_last(router, first, back), back))
+
+
+def _of_an_unknown(takeover: Takeover, node: str, back: Event | None, heal_ns: int) -> Verdict:
+    """Adverts do not tell whether their sender preempts, and nothing told when it was ready."""
+    did = "did not take" if back is None else f"{number((back.t - heal_ns) / 1e9)} s after healing took"
+    sentence = f"{node} {did} {takeover.router} back; nothing is promised, as its configuration is not known"
+    return _verdict(takeover, Status.NOT_APPLICABLE, sentence)
 
 
 def _promise(
@@ -79,10 +93,11 @@ def _promise(
     if fault.fault == "link-down":
         up = _link_up(facts, takeover, returning.node, heal_ns)
         return promise, heal_ns if up is None else up, fault.healed_ns if up is None else up
-    service = {"node": returning.node, "service": "keepalived", "since": heal_ns}
+    began_ns = fault.inject_ns if fault.fault == "restart" else heal_ns
+    service = {"node": returning.node, "service": "keepalived", "since": began_ns}
     started = facts.timeline.first("service", state="started", **service)
     ready = facts.timeline.first("service", state="ready", **service)
-    since_ns = heal_ns if started is None else _before_start(facts, started, heal_ns)
+    since_ns = began_ns if started is None else _before_start(facts, started, began_ns)
     return promise, since_ns, None if ready is None else ready.t
 
 
@@ -179,4 +194,5 @@ def _verdict(
         evidence=evidence,
         subject=str(takeover.router),
         origin_ns=takeover.fault.inject_ns,
+        fault=takeover.fault.id,
     )

@@ -98,7 +98,11 @@ class Takeover:
 
 def takeovers(facts: Facts) -> list[Takeover]:
     """Every fault of the timeline against every virtual router."""
-    return [_takeover(facts, fault, router) for fault in facts.faults for router in facts.routers]
+    return [
+        _takeover(facts, fault, router)
+        for fault in facts.faults
+        for router in facts.routers_at(fault.inject_ns)
+    ]
 
 
 def _takeover(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> Takeover:

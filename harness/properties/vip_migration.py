@@ -53,7 +53,7 @@ def _nothing_moves(takeover: Takeover) -> Verdict:
     """The owner was not hit, or was thawed in time: any other node's advert is a failure."""
     fault, router, first = takeover.fault, takeover.router, takeover.first
     why = f"{fault} does not end its owner {takeover.owner}"
-    if takeover.ends_early and takeover.timer is not None:
+    if takeover.due and takeover.ends_early and takeover.timer is not None:
         why = f"{takeover.owner} was thawed before the time-out was over ({takeover.timer.source})"
     bound = Bound(0, 0, "takeovers", why)
     if first is None:
@@ -197,4 +197,5 @@ def _verdict(
         aspect=aspect,
         subject=str(takeover.router),
         origin_ns=takeover.fault.inject_ns,
+        fault=takeover.fault.id,
     )

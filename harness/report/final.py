@@ -20,7 +20,7 @@ from harness.verdict import Status, Verdict
 
 _WIDEST = 100
 _STORY_LINES = 16
-_STATUS_WORD = {Status.NOT_APPLICABLE: "n/a"}
+_STATUS_WORD = {Status.LIMITATION: "limited", Status.NOT_APPLICABLE: "n/a"}
 _ENDED = {
     "farewell": "said goodbye",
     "outranked": "gave way",
@@ -145,12 +145,12 @@ def _checks(verdicts: Sequence[Verdict], width: int, glyphs: Glyphs) -> list[Lin
     explained: set[str] = set()
     lines: list[Line] = []
     room = max((len(_label(v, titles)) for v in verdicts), default=0)
-    narrow = width < 11 + room + 32
-    heading = "" if narrow else f"{'measured':>{room + 18}}   promised"
+    narrow = width < 12 + room + 32
+    heading = "" if narrow else f"{'measured':>{room + 19}}  promised"
     lines.append([("Checks", "bold"), (heading[1:], "dim")])
     for verdict in verdicts:
         lines += _row(verdict, _label(verdict, titles), room, narrow, glyphs)
-        grave = verdict.status in (Status.FAIL, Status.UNKNOWN)
+        grave = verdict.status in (Status.FAIL, Status.UNKNOWN, Status.LIMITATION)
         if grave or verdict.status is Status.NOT_APPLICABLE:
             lines += wrapped(verdict.sentence, width, 11, "" if grave else "dim")
         if verdict.bound is not None and (grave or verdict.property not in explained):
@@ -173,9 +173,9 @@ def _row(verdict: Verdict, label: str, room: int, narrow: bool, glyphs: Glyphs) 
     word = _STATUS_WORD.get(verdict.status, verdict.status.value)
     measured = "" if verdict.measured is None else f"{number(verdict.measured)} {verdict.unit}"
     bound = "" if verdict.bound is None else str(verdict.bound)
-    sign = (f"  {glyphs.status[verdict.status]} {word:<7}", style)
+    sign = (f"  {glyphs.status[verdict.status]} {word:<7} ", style)
     if not narrow:
-        return [[sign, (f"{label:<{room}} {measured:>11}", ""), (f"   {bound}", "")]]
+        return [[sign, (f"{label:<{room}} {measured:>11}", ""), (f"  {bound}", "")]]
     lines: list[Line] = [[sign, (label, "")]]
     if measured or bound:
         lines.append([(f"{'':11}{measured or 'not measured'}, promised {bound or 'nothing'}", "")])

@@ -6,16 +6,21 @@ import math
 from collections.abc import Sequence
 
 from harness.bounds.bound import RESOLUTION_S, Bound
+from harness.properties import service_tracking
 from harness.properties.takeover import Takeover
 from harness.report.summary import Summary
 from harness.timeline import Timeline
 from harness.verdict import Status, Verdict, worst
 
-_WORDS = {Status.FAIL: "failed", Status.UNKNOWN: "could not be decided"}
+_WORDS = {
+    Status.FAIL: "failed",
+    Status.UNKNOWN: "could not be decided",
+    Status.LIMITATION: "does not hold (known limitation)",
+}
 
 
 def outcome(verdicts: Sequence[Verdict]) -> Status:
-    """What the run amounts to: pass, fail, or unknown; a run of which nothing was decided is unknown."""
+    """What the run amounts to: as `worst`, but a run of which nothing was decided is unknown."""
     status = worst(verdicts)
     return Status.UNKNOWN if status is Status.NOT_APPLICABLE else status
 
@@ -25,6 +30,7 @@ def headline(timeline: Timeline, verdicts: Sequence[Verdict], summary: Summary |
     figures = summary or Summary.of(timeline)
     parts = [_move(figures, verdicts), _requests(figures)]
     parts += [_others(verdicts, status) for status in (Status.FAIL, Status.UNKNOWN)]
+    parts.append(_others([verdict for verdict in verdicts if verdict.outright], Status.LIMITATION))
     text = "; ".join(part for part in parts if part)
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -38,6 +44,8 @@ def _move(figures: Summary, verdicts: Sequence[Verdict]) -> str:
     if slowest is None:
         owners = sorted({move.owner for move in figures.takeovers if move.owner})
         came = [move.first.node for move in figures.takeovers if move.first is not None]
+        if tracked := _tracked(verdicts):
+            return tracked
         if came:
             return f"the VIP moved to {came[0]} though nothing called for it"
         return f"the VIP stayed on {', '.join(owners)}" if owners else "no VIP was announced"
@@ -54,6 +62,17 @@ def _move(figures: Summary, verdicts: Sequence[Verdict]) -> str:
     # Within the resolution of VRRP's timers a value may lie beside the bound and still keep it.
     leeway = f" give or take {RESOLUTION_S:g} s" if passed and (early or late) else ""
     return f"{vips} moved in {slowest.taken_s:.{places}f} s, promised {promise}{leeway}"
+
+
+def _tracked(verdicts: Sequence[Verdict]) -> str:
+    """The slowest takeover that service tracking brought about, if it was to bring one about."""
+    made = [v for v in verdicts if v.property == service_tracking.NAME and v.aspect == "takeover"]
+    slowest = max(made, key=lambda verdict: verdict.measured or 0.0, default=None)
+    if slowest is None or slowest.bound is None or slowest.bound.unit != "s" or slowest.measured is None:
+        return ""
+    places = _places(slowest.measured, slowest.bound)
+    promise = _promise(slowest.bound, places, both=slowest.measured < slowest.bound.low)
+    return f"VIP moved in {slowest.measured:.{places}f} s, promised {promise}"
 
 
 def _passed(takeover: Takeover, verdicts: Sequence[Verdict]) -> bool:

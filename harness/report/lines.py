@@ -22,6 +22,7 @@ STYLE = {
     Status.PASS: "green",
     Status.FAIL: "bold red",
     Status.UNKNOWN: "yellow",
+    Status.LIMITATION: "bold yellow",
     Status.NOT_APPLICABLE: "dim",
 }
 TONE_STYLE = {"plain": "", "good": "green", "bad": "red", "fault": "bold magenta"}
@@ -42,14 +43,24 @@ class Glyphs:
         return _UNICODE if "utf" in (encoding or "").lower() else _ASCII
 
 
+def _signs(good: str, bad: str, limited: str) -> dict[Status, str]:
+    return {
+        Status.PASS: good,
+        Status.FAIL: bad,
+        Status.UNKNOWN: "?",
+        Status.LIMITATION: limited,
+        Status.NOT_APPLICABLE: "-",
+    }
+
+
 _UNICODE = Glyphs(
-    {Status.PASS: "✓", Status.FAIL: "✗", Status.UNKNOWN: "?", Status.NOT_APPLICABLE: "-"},
+    _signs("✓", "✗", "▽"),
     {"plain": "·", "good": "✓", "bad": "✗", "fault": "!"},
     "▁▂▃▄▅▆▇█",
     "·",
 )
 _ASCII = Glyphs(
-    {Status.PASS: "+", Status.FAIL: "x", Status.UNKNOWN: "?", Status.NOT_APPLICABLE: "-"},
+    _signs("+", "x", "v"),
     {"plain": " ", "good": "+", "bad": "x", "fault": "!"},
     "_.:-=+*#",
     "-",

@@ -11,12 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.properties.facts import Facts
+from harness.properties.facts import Facts, FaultSpan
 from harness.timeline import Timeline
 from harness.verdict import Status, Verdict
 
-_ORDER = (Status.FAIL, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE)
-_MARKS = {"pass": "holds", "fail": "FAILS", "unknown": "unknown", "not-applicable": "-"}
+_ORDER = (Status.FAIL, Status.UNKNOWN, Status.LIMITATION, Status.PASS, Status.NOT_APPLICABLE)
+_MARKS = {
+    "pass": "holds",
+    "fail": "FAILS",
+    "unknown": "unknown",
+    "limitation": "does not hold (known limitation)",
+    "not-applicable": "-",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Cell:
 def cells(timeline: Timeline, verdicts: Iterable[Verdict], defaults: Mapping[str, Any]) -> list[Cell]:
     """The cells that one judged run contributes; `defaults` are the architecture's options as they are."""
     column = _column(timeline, defaults)
-    faults = ", ".join(_kind(timeline, f.fault, f.nodes) for f in Facts.of(timeline).faults) or "no fault"
+    faults = ", ".join(_kind(timeline, f) for f in Facts.of(timeline).faults) or "no fault"
     return [
         Cell(
             f"{verdict.title()} / {faults}",
@@ -60,13 +66,17 @@ def _column(timeline: Timeline, defaults: Mapping[str, Any]) -> str:
     return f"{run.architecture}" + (f" ({', '.join(chosen)})" if chosen else "")
 
 
-def _kind(timeline: Timeline, fault: str, nodes: Sequence[str]) -> str:
+def _kind(timeline: Timeline, fault: FaultSpan) -> str:
+    """A fault and what it hit, by role: `hang of the active's haproxy`, `backend-status of a member`."""
     roles = {node["name"]: node["role"] for node in timeline.run.nodes}
-    owner = timeline.last("vrrp", until=next(f.t for f in timeline.of("fault", fault=fault, state="inject")))
-    if owner is not None and owner.node in nodes:
-        return f"{fault} of the active"
-    role = roles.get(nodes[0] if nodes else "", "")
-    return f"{fault} of " + {"balancer": "the standby", "member": "a member"}.get(role, "a node")
+    role = roles.get(fault.nodes[0] if fault.nodes else "", "")
+    what = " ".join([fault.fault, *(f"{key}={value}" for key, value in fault.parameters.items())])
+    owner = timeline.last("vrrp", until=fault.inject_ns)
+    place = {"balancer": "the standby", "member": "a member"}.get(role, "a node")
+    if owner is not None and owner.node in fault.nodes:
+        place = "the active"
+    proxy = f"'s {fault.service}" if role == "balancer" and fault.service not in ("", "keepalived") else ""
+    return f"{what} of {place}{proxy}"
 
 
 def encode(found: Iterable[Cell]) -> str:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from harness.bounds.bound import Bound
 from harness.errors import UsageError
-from harness.properties.client_outage import Stream, outages
 from harness.properties.facts import Facts, FaultSpan
 from harness.properties.owners import Ownership, address_owners, wire_owners
+from harness.properties.streams import Stream, outages
 from harness.properties.takeover import Takeover, takeovers
 from harness.timeline import Event, Timeline
 

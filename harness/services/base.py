@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Context(Protocol):
     """What a service may ask of the testbed while it starts."""
 
-    def pki(self) -> Path:
-        """The folder of the testbed's certificates."""
+    def pki(self, *names: str) -> Path:
+        """The folder of the testbed's certificates, or of those for certain server names."""
 
 
 class Service(Protocol):

@@ -193,7 +193,7 @@ class Connection:
                 if illness.on_request(self, request):
                     break
             else:
-                self.answer(self.listener.server.behaviour.answer(request))
+                self.answer(self.listener.server.behaviour.answer(request, self.listener))
 
     def _refuse(self, status: int) -> None:
         self._close_after = True
@@ -208,7 +208,7 @@ class Connection:
         if self.silent:
             self.mute = True
         elif self.fd >= 0 and self._request is not None:
-            self.answer(self.listener.server.behaviour.answer(self._request))
+            self.answer(self.listener.server.behaviour.answer(self._request, self.listener))
             self._serve()
 
     def answer(self, answer: Answer, *, only_half: bool = False) -> None:

@@ -1,6 +1,6 @@
 """The core that every fake server shares: the listeners, and the server that they belong to.
 
-What is answered is the behaviour's business (fake_master, and routers later), and what goes wrong is
+What is answered is the behaviour's business (fake_master, fake_router), and what goes wrong is
 the illnesses' (fake_illness); both are asked from here and know nothing of descriptors.
 """
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     class Behaviour(Protocol):
         """What a kind of server answers."""
 
-        def answer(self, request: Request) -> Answer:
-            """The answer to a request; the core adds nothing but framing."""
+        def answer(self, request: Request, listener: Listener) -> Answer:
+            """The answer to a request that came by a listener; the core adds nothing but framing."""
 
         def shutdown_begins(self) -> None:
             """The server has been asked to stop and goes on serving for a while."""
@@ -45,6 +45,7 @@ class Listener:
 
     `context` is the TLS context of new connections, None for plain HTTP.  Port 0 becomes the port
     that the kernel gave at first, and stays it; a listener without a name is called by its port.
+    `purpose` is for the behaviour, where it does not answer the same everywhere.
     """
 
     def __init__(self, server: Server, config: dict[str, Any]) -> None:
@@ -52,6 +53,7 @@ class Listener:
         self.address: str = config["address"]
         self.port: int = config["port"]
         self.name: str = config.get("name", "")
+        self.purpose: str = config.get("purpose", "")
         self.config = config
         self.own_context = _contexts(config) if config.get("tls", True) else None
         self.context = self.own_context

@@ -188,7 +188,8 @@ class Cut(Illness):
         if self._stage == "accept" or not self.strikes(request):
             return False
         if self._stage == "answer":
-            connection.answer(connection.listener.server.behaviour.answer(request), only_half=True)
+            listener = connection.listener
+            connection.answer(listener.server.behaviour.answer(request, listener), only_half=True)
         self.cut(connection)
         return True
 

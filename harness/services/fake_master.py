@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from harness.loop import Loop
     from harness.services.fake_connection import Connection
+    from harness.services.fake_core import Listener
     from harness.services.fake_http import Request
 
 _CHECKS = ("ping", "log", "etcd", "poststarthook/start-apiserver-admission-initializer")
@@ -37,8 +38,8 @@ class Master:
         self._revision = 1
         self._fixed = self._fixed_answers(shutting_down=False)
 
-    def answer(self, request: Request) -> Answer:
-        """The answer to a request."""
+    def answer(self, request: Request, listener: Listener) -> Answer:
+        """The answer to a request, the same on every listener."""
         if request.method not in ("GET", "HEAD", "OPTIONS", "POST"):
             return self._status(
                 405, "MethodNotAllowed", "the server does not allow this method on the resource"

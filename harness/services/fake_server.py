@@ -1,4 +1,4 @@
-"""The fake server agent: masters (and, later, routers) that are well, ill, or on their way out.
+"""The fake server agent: masters and routers that are well, ill, or on their way out.
 
 Configuration, one JSON argument:
 
@@ -7,8 +7,12 @@ Configuration, one JSON argument:
                     "name": "6443", "names": {SERVER_NAME: {"cert": PATH, "key": PATH}}}],
      "watch_interval_s": 1, "shutdown": {"delay_s": 0, "drain_s": 60, "watch_grace_s": 0}}
 
+A router (`"kind": "router"`) also has `"hosts": {HOST: "allow" or "redirect"}`, and on its health port a
+listener with `"purpose": "health"`.
+
 Commands, JSON lines on stdin: `{"do": "ill", "illness": NAME, ...options}` (fake_illness names them),
-`{"do": "well"}` (or with `illness`, that one only), and `{"do": "shutdown", ...}`, which is also what
+`{"do": "well"}` (or with `illness`, that one only; an illness may be given an `id`, so that a server can
+have two of a kind, and is then healed by it), and `{"do": "shutdown", ...}`, which is also what
 SIGTERM does; a second one ends it at once.
 """
 
@@ -25,15 +29,19 @@ from harness.loop import Loop
 from harness.services.fake_core import Listener, Server
 from harness.services.fake_illness import Illness, make
 from harness.services.fake_master import Master
+from harness.services.fake_router import Router
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from collections.abc import Callable
     from typing import Any
+
+    from harness.services.fake_core import Behaviour
 else:
     import _signal  # what `signal` wraps, without its import of `enum`
 
-KINDS = {"master": Master}
+KINDS: dict[str, Callable[[Loop, str, dict[str, Any]], Behaviour]] = {"master": Master, "router": Router}
 
 # net/http's Server.Shutdown treats a connection as idle that has sent no request for so long.
 _UNUSED_CONNECTION_NS = 5_000_000_000
@@ -76,18 +84,18 @@ class FakeServer:
     # -- commands ------------------------------------------------------------------------------
 
     def _command(self, command: dict[str, Any]) -> None:
-        do = command.pop("do", None)
+        do, given_id = command.pop("do", None), command.get("id")
         try:
             if do == "ill":
                 self._fall_ill(command.pop("illness", ""), command)
             elif do == "well":
-                self._get_well(command.get("illness"))
+                self._get_well(command.get("id") or command.get("illness"))
             elif do == "shutdown":
                 self._shut_down(command)
             else:
                 raise ValueError(f"unknown command {do!r}; known: ill, well, shutdown")
         except (ValueError, OSError) as error:
-            self._tell("note", text=f"{self._node}: {error}", refused=do)
+            self._tell("note", text=f"{self._node}: {error}", refused=do, id=given_id)
 
     def _fall_ill(self, name: str, options: dict[str, Any]) -> None:
         wanted = options.get("listeners")
@@ -95,31 +103,36 @@ class FakeServer:
         if not listeners:
             known = ", ".join(each.name for each in self._server.listeners)
             raise ValueError(f"no listener {wanted!r}; known: {known}")
+        key = options.pop("id", name)
         illness = make(name, options)
-        self._heal(name)
-        self._ill[name] = illness, listeners
+        self._heal(key)
+        self._ill[key] = illness, listeners
         for listener in listeners:
             illness.begin(listener)
             listener.illnesses.append(illness)
         how = "".join(f" {option}={value}" for option, value in options.items())
-        self._tell(
-            "note", text=f"{self._node} is ill: {name}{how}", illness=name, state="ill", options=options
-        )
+        text = f"{self._node} is ill: {name}{how}"
+        self._tell("note", text=text, illness=name, state="ill", options=options, id=key)
 
     def _get_well(self, name: str | None) -> None:
         for each in [name] if name else list(self._ill):
             self._heal(each)
-        self._tell(
-            "note", text=f"{self._node} is well: {name or 'of everything'}", illness=name, state="well"
-        )
+        text = f"{self._node} is well: {name or 'of everything'}"
+        self._tell("note", text=text, illness=name, state="well", id=name)
 
-    def _heal(self, name: str) -> None:
-        illness, listeners = self._ill.pop(name, (None, []))
+    def _heal(self, key: str) -> None:
+        illness, listeners = self._ill.pop(key, (None, []))
+        if illness is None:
+            return
         for listener in listeners:
-            if illness is not None:
-                listener.illnesses.remove(illness)
-                if not self._server.draining:
-                    illness.end(listener)
+            listener.illnesses.remove(illness)
+            if self._server.draining:
+                continue
+            if not any(isinstance(other, type(illness)) for other in listener.illnesses):
+                illness.end(listener)
+            # What it had in common with others (a socket, a certificate, a limit) is theirs again.
+            for other in listener.illnesses:
+                other.begin(listener)
 
     # -- the end -------------------------------------------------------------------------------
 

@@ -40,44 +40,9 @@ class Haproxy:
         return node.spawn(self.name, ["haproxy", "-Ws", "-f", CONFIG, "-p", "/run/haproxy.pid"], notify=True)
 
     def stop(self, process: Process) -> None:
-        """SIGUSR1: soft stop; it closes its listeners and ends when its connections have."""
-        process.signal(signal.SIGUSR1)
+        """SIGTERM, as by its systemd unit: it ends at once, with its connections."""
+        process.signal(signal.SIGTERM)
 
-
-@dataclass(frozen=True)
-class Server:
-    """A backend's server: its name and address:port."""
-
-    name: str
-    address: str
-
-
-def render_tcp(
-    port: int,
-    servers: tuple[Server, ...],
-    *,
-    bind: str = "*",
-    check: str = "check inter 1s fall 2 rise 2",
-    health: tuple[str, ...] = (),
-) -> str:
-    """TCP pass-through on one port: `health` are backend lines (httpchk), `check` each server's options."""
-    lines = [
-        "global",
-        f"    stats socket {SOCKET} level admin expose-fd listeners",
-        "    log stdout format raw local0 notice",
-        "    maxconn 4000",
-        "defaults",
-        "    mode tcp",
-        "    log global",
-        "    timeout connect 1s",
-        "    timeout client 30s",
-        "    timeout server 30s",
-        "frontend api",
-        f"    bind {bind}:{port}",
-        "    default_backend members",
-        "backend members",
-        "    balance roundrobin",
-        *(f"    {line}" for line in health),
-        *(f"    server {server.name} {server.address} {check}".rstrip() for server in servers),
-    ]
-    return "\n".join(lines) + "\n"
+    def reload(self, process: Process) -> None:
+        """SIGUSR2: the master starts a worker on the new configuration and hands the listeners over."""
+        process.signal(signal.SIGUSR2)

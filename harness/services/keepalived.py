@@ -26,8 +26,10 @@ class Keepalived:
     name: str = "keepalived"
 
     # It reports nothing to a service manager that is not its parent; its log tells when its state machines
-    # start, which is when the first backup timer does.
-    ready_line = "Entering (BACKUP|MASTER|FAULT) STATE"
+    # start, which is when the first backup timer does.  An instance that a failed script keeps in FAULT
+    # from the start says nothing of a state.
+    ready_line = r"(?i)entering (BACKUP|MASTER|FAULT) state|VRRP_Script\(\S+\) failed"
+    reload_line = "Reload complete"
 
     def files(self) -> dict[str, str]:
         """Its configuration, and what that refers to."""
@@ -47,6 +49,10 @@ class Keepalived:
     def stop(self, process: Process) -> None:
         """SIGTERM: it gives its addresses up and says so with a priority-0 advertisement."""
         process.signal(signal.SIGTERM)
+
+    def reload(self, process: Process) -> None:
+        """SIGHUP: it reads its configuration again and keeps what has not changed."""
+        process.signal(signal.SIGHUP)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,172 @@
+"""Faults of processes and hosts: what stops, what ends, what comes back, and in which order."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from checks.selftest.fault_beds import NewTestbed, lives, pair, steady
+from harness import faults
+from harness.errors import UsageError
+from harness.testbed import Testbed
+
+LIFE = ["inject", "effective", "heal", "healed"]
+_NS = 1_000_000_000
+
+
+@pytest.fixture
+def bed(new_testbed: NewTestbed) -> Testbed:
+    """Two balancers, lb1 owning the VIP."""
+    return steady(new_testbed(pair()))
+
+
+def states(bed: Testbed, node: str, command: str) -> set[str]:
+    """The state letters of a node's processes of this name, as ps(1) on the node tells them."""
+    return {line[0] for line in bed.node(node).run(["ps", "-C", command, "-o", "stat="]).split()}
+
+
+def adverts_continue(bed: Testbed, node: str) -> None:
+    """Wait for a new advertisement of a node."""
+    adverts = bed.recorder.timeline
+    seen = len(adverts.of("vrrp", node=node))
+    bed.recorder.wait(lambda: len(adverts.of("vrrp", node=node)) > seen, 10, f"an advert of {node}")
+
+
+def test_a_hung_service_stands_still_and_goes_on(bed: Testbed) -> None:
+    with faults.parse("hang", bed):
+        assert states(bed, "lb1", "keepalived") == {"T"}
+        adverts_continue(bed, "lb2")
+    assert states(bed, "lb1", "keepalived") <= {"S", "R"}
+    adverts_continue(bed, "lb1")
+    assert lives(bed) == {"hang": LIFE}
+
+
+def test_only_the_children_can_hang(bed: Testbed) -> None:
+    with faults.parse("hang:lb1/keepalived,which=children", bed):
+        assert states(bed, "lb1", "keepalived") == {"S", "T"}
+    assert "T" not in states(bed, "lb1", "keepalived")
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_what_stops_the_same_processes_heals_in_any_order(bed: Testbed, order: tuple[int, ...]) -> None:
+    made = [faults.parse(text, bed) for text in ("freeze:lb1", "hang:lb1", "freeze:lb1")]
+    for fault in made:
+        fault.inject()
+    for position in order:
+        assert states(bed, "lb1", "keepalived") == {"T"}
+        made[position].heal()
+    assert "T" not in states(bed, "lb1", "keepalived")
+
+
+def test_a_thawed_host_lets_others_go_on_than_what_hangs(bed: Testbed) -> None:
+    other = bed.node("lb1").spawn("other", ["sleep", "1000"])
+    with faults.parse("hang:lb1", bed):
+        with faults.parse("freeze:lb1", bed):
+            assert states(bed, "lb1", "sleep") == {"T"}
+        assert states(bed, "lb1", "sleep") == {"S"}
+        assert states(bed, "lb1", "keepalived") == {"T"}
+    other.signal(9)
+
+
+def test_a_restart_is_over_when_it_is_injected(bed: Testbed) -> None:
+    before = bed.process("lb1", "keepalived").pid
+    with faults.parse("restart:lb1,pause_s=0.2", bed):
+        assert bed.process("lb1", "keepalived").pid != before
+    told = [e.state for e in bed.recorder.timeline.of("service", node="lb1", service="keepalived")]
+    assert told[-3:] == ["exited", "started", "ready"]
+    assert bed.recorder.timeline.last("vrrp", node="lb1", priority=0) is not None
+
+
+def test_a_reload_keeps_the_process_and_the_vip(bed: Testbed) -> None:
+    process = bed.process("lb1", "keepalived")
+    with faults.parse("reload", bed) as fault:
+        assert bed.process("lb1", "keepalived") is process
+        adverts_continue(bed, "lb1")
+    since = fault.injected_ns
+    assert bed.recorder.timeline.first("address", node="lb1", change="del", since=since) is None
+    assert b"Reload complete" in process.log.read_bytes()
+
+
+def test_a_reload_may_bring_a_new_configuration_and_takes_it_back(bed: Testbed, tmp_path: Path) -> None:
+    path = "/etc/keepalived/keepalived.conf"
+    before = bed.node("lb1").read(path)
+    new = tmp_path / "new.conf"
+    new.write_text(before.decode().replace("priority 199", "priority 50"))
+    with faults.parse(f"reload:lb1,config={new}", bed) as fault:
+        assert bed.node("lb1").read(path) == new.read_bytes()
+        adverts_continue(bed, "lb2")
+        assert bed.recorder.timeline.first("config", node="lb1", since=fault.injected_ns) is not None
+    assert bed.node("lb1").read(path) == before
+    adverts_continue(bed, "lb1")
+
+
+def test_haproxy_and_fakes_reload_as_they_can(new_testbed: NewTestbed) -> None:
+    bed = new_testbed("vip-l7")
+    workers = states(bed, "lb1", "haproxy")
+    master = bed.process("lb1", "haproxy")
+    children = set(master.tree()[1:])
+    with faults.parse("reload:lb1/haproxy", bed):
+        assert set(master.tree()[1:]) - children
+    assert workers
+    with pytest.raises(UsageError, match="m1/master knows no reload"):
+        faults.parse("reload:m1", bed).inject()
+
+
+def test_a_rebooting_host_comes_back_by_itself(bed: Testbed) -> None:
+    fault = faults.parse("host-reboot:lb1,after_s=0.3", bed)
+    fault.inject()
+    assert not bed.node("lb1").alive
+    bed.recorder.wait(lambda: bed.node("lb1").alive, 10, "lb1 to boot")
+    steady(bed)
+    assert lives(bed) == {"host-reboot": LIFE}
+    healed = bed.recorder.timeline.first("fault", state="heal")
+    assert healed is not None
+    assert healed.t - fault.injected_ns >= 300_000_000
+    fault.heal()
+    assert len(bed.recorder.timeline.of("node", node="lb1", state="booted")) == 1
+
+
+def test_a_crash_is_silent_and_takes_no_carrier_from_others(bed: Testbed) -> None:
+    with faults.parse("host-crash", bed) as fault:
+        adverts_continue(bed, "lb2")
+        timeline = bed.recorder.timeline
+        assert timeline.first("link", since=fault.injected_ns) is None
+        said = timeline.of("vrrp", "arp", node="lb1", since=fault.injected_ns)
+        assert said == []
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_host_that_crashed_twice_boots_once_both_are_healed(bed: Testbed, first: int) -> None:
+    both = [faults.parse("host-crash:lb1", bed) for _ in range(2)]
+    for fault in both:
+        fault.inject()
+    both[first].heal()
+    assert not bed.node("lb1").alive
+    both[1 - first].heal()
+    assert bed.node("lb1").alive
+    steady(bed)
+
+
+@pytest.mark.parametrize("other", ["freeze:lb1", "hang:lb1", "kill:lb1", "stop:lb1"])
+@pytest.mark.parametrize("crash_first", [True, False])
+def test_a_crash_ends_what_acts_within_the_host(bed: Testbed, other: str, crash_first: bool) -> None:
+    """Booted, the host has all services and nothing stopped, whichever is healed first."""
+    inner, crash = faults.parse(other, bed), faults.parse("host-crash:lb1", bed)
+    inner.inject()
+    crash.inject()
+    for fault in (crash, inner) if crash_first else (inner, crash):
+        fault.heal()
+    steady(bed)
+    assert states(bed, "lb1", "keepalived") <= {"S", "R"}
+
+
+def test_several_targets_are_hit_at_once(bed: Testbed) -> None:
+    with faults.parse("hang:balancers", bed):
+        assert states(bed, "lb1", "keepalived") == states(bed, "lb2", "keepalived") == {"T"}
+        told = bed.recorder.timeline.first("fault", state="effective")
+        assert told is not None
+        assert told.nodes == ["lb1", "lb2"]
+        assert told.target == "lb1/keepalived+lb2/keepalived"
+    steady(bed)

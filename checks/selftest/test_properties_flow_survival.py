@@ -1,0 +1,126 @@
+"""flow-survival: which connections may end with what fault, how often, and when they are made anew."""
+
+from __future__ import annotations
+
+import pytest
+
+from checks.selftest.pooled import CHECK, PoolLab, haproxy
+from harness.properties import judge_all
+from harness.verdict import Status, Verdict, worst
+
+DOWN_S = 0.3 + 166 / 2560
+
+
+def judge(lab: PoolLab) -> dict[str, Verdict]:
+    """The findings by aspect."""
+    return {v.aspect: v for v in judge_all(lab.timeline(), ["flow-survival"])}
+
+
+def owned(fault: str, target: str, text: str = "") -> PoolLab:
+    """lb1 owns the VIP throughout; the client's connection goes to m1; something happens at 2.03 s."""
+    lab = PoolLab(text=text)
+    lab.takes("lb1", 0.5, 6.0)
+    lab.steady()
+    lab.asks(1.0, 6.0)
+    lab.exchanges(1.0, 2.0)
+    lab.fault(fault, target, 2.03)
+    lab.done(6.0)
+    return lab
+
+
+def crash(again_s: float | None) -> PoolLab:
+    """lb1 crashes, lb2 takes over, and the connection is made anew at `again_s`."""
+    lab = PoolLab()
+    lab.takes("lb1", 0.5, 2.05)
+    lab.fault("host-crash", "lb1", 2.03)
+    lab.takes("lb2", 2.0 + DOWN_S, 6.0)
+    lab.exchanges(1.0, 2.0)
+    step = 2.1
+    while step < (again_s or 6.0):
+        lab.exchange(step, "timeout")
+        step += 0.1
+    if again_s is not None:
+        lab.exchange(again_s, member="m2", again=True)
+    lab.done(6.0)
+    return lab
+
+
+class TestControls:
+    @pytest.mark.parametrize(
+        ("fault", "target", "detail"),
+        [
+            ("host-crash", "lb2", ""),
+            ("reload", "lb1/haproxy", ""),
+            ("reload", "lb1/keepalived", ""),
+            ("kill", "m2/master", ""),
+            ("backend-status", "m1/master", "paths=/readyz"),
+        ],
+    )
+    def test_what_does_not_touch_a_connection_does_not_end_it(
+        self, fault: str, target: str, detail: str
+    ) -> None:
+        lab = owned(fault, target)
+        lab.detail(detail)
+        lab.exchanges(2.1, 6.0)
+        assert judge(lab)["continuity"].status is Status.PASS
+
+    def test_a_takeover_ends_it_which_is_a_limitation(self) -> None:
+        found = judge(crash(2.9))
+        assert (found["continuity"].status, found["continuity"].outright) == (Status.LIMITATION, False)
+        assert found["reconnect"].status is Status.PASS
+
+    def test_a_limitation_that_every_proxy_has_does_not_spoil_a_pass(self) -> None:
+        found = judge(crash(2.9)).values()
+        assert worst(found) is Status.PASS
+
+    def test_its_member_s_end_ends_it(self) -> None:
+        lab = owned("kill", "m1/master")
+        lab.exchange(2.1, "reset")
+        lab.exchange(2.2, member="m2", again=True)
+        found = judge(lab)
+        assert found["continuity"].status is Status.LIMITATION
+        assert found["reconnect"].status is Status.PASS
+
+    def test_a_silent_end_between_two_exchanges_counts(self) -> None:
+        lab = owned("kill", "m1/master")
+        lab.exchange(2.1, member="m2", again=True)
+        assert judge(lab)["continuity"].measured == 1
+
+    def test_sessions_are_shut_down_where_the_configuration_says_so(self) -> None:
+        text = haproxy(f"{CHECK} on-marked-down shutdown-sessions")
+        lab = owned("backend-status", "m1/master", text)
+        lab.detail("paths=/readyz")
+        lab.exchange(3.5, member="m2", again=True)
+        assert judge(lab)["continuity"].status is Status.LIMITATION
+
+    def test_what_nobody_promises_is_not_judged(self) -> None:
+        lab = owned("delay", "lb1")
+        lab.exchanges(2.1, 6.0)
+        assert judge(lab)["continuity"].status is Status.NOT_APPLICABLE
+
+
+class TestSaboteurs:
+    @pytest.mark.parametrize(("fault", "target"), [("reload", "lb1/haproxy"), ("host-crash", "lb2")])
+    def test_a_break_for_nothing(self, fault: str, target: str) -> None:
+        lab = owned(fault, target)
+        lab.exchange(2.5, "reset")
+        lab.exchange(2.6, again=True)
+        assert judge(lab)["continuity"].status is Status.FAIL
+
+    def test_another_member_s_end(self) -> None:
+        lab = owned("kill", "m2/master")
+        lab.exchange(2.5, "closed")
+        lab.exchange(2.6, again=True)
+        assert judge(lab)["continuity"].status is Status.FAIL
+
+    def test_two_breaks_by_one_takeover(self) -> None:
+        lab = crash(2.9)
+        lab.exchange(3.5, "reset")
+        lab.exchange(3.6, again=True)
+        assert judge(lab)["continuity"].status is Status.FAIL
+
+    def test_a_connection_that_is_long_not_made_anew(self) -> None:
+        assert judge(crash(5.0))["reconnect"].status is Status.FAIL
+
+    def test_one_that_never_is_unknown(self) -> None:
+        assert judge(crash(None))["reconnect"].status is Status.UNKNOWN

@@ -1,0 +1,65 @@
+"""flow-survival: what becomes of long-lived connections when something fails, is reloaded or drained."""
+
+from __future__ import annotations
+
+import pytest
+
+from checks.judging import Judge, must_be_limited, must_catch, must_hold
+from harness.drill import Drill
+
+QUICK = {"inter": 0.3}
+
+
+@pytest.mark.testbed("vip-l7")
+@pytest.mark.parametrize("fault", ["host-crash", "stop", "link-down"])
+def test_a_connection_ends_with_its_proxy_and_is_soon_made_anew(
+    drill: Drill, judge: Judge, fault: str
+) -> None:
+    """A proxy cannot hand a connection to another host: the limitation of every L7 architecture."""
+    drill.run(fault, heal=False)
+    verdicts = judge()
+    must_be_limited(verdicts, "flow-survival: continuity")
+    must_hold(verdicts, "flow-survival: reconnect")
+
+
+@pytest.mark.testbed("vip-l7", **QUICK)
+def test_a_connection_ends_with_its_member_only(drill: Drill, judge: Judge) -> None:
+    drill.run("kill:member")
+    verdicts = judge()
+    continuity = [v for v in verdicts if v.title() == "flow-survival: continuity"]
+    assert continuity
+    for verdict in continuity:
+        verdict.check()
+
+
+# -- controls ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.control
+@pytest.mark.testbed("vip-l7", **QUICK)
+@pytest.mark.parametrize(
+    "fault", ["reload:active/haproxy", "host-crash:standby", "backend-status:member,paths=/readyz"]
+)
+def test_a_connection_outlives_what_does_not_touch_it(drill: Drill, judge: Judge, fault: str) -> None:
+    """A reload, the standby's end, and the removal of a member that goes on serving."""
+    drill.run(fault)
+    must_hold(judge(), "flow-survival: continuity")
+
+
+# -- saboteurs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l7", **QUICK)
+@pytest.mark.parametrize("fault", ["reload:active/haproxy", "kill:standby"])
+def test_a_connection_that_breaks_for_nothing_is_caught(drill: Drill, judge: Judge, fault: str) -> None:
+    """What the client sends is lost for longer than its patience."""
+    drill.steady()
+    drill.strike(fault)
+    fabric = drill.testbed.fabric
+    rule = fabric.rules.drop("tcp dport 6443", source=fabric.port("cl", "eth0"))
+    drill.watch(0.8)
+    fabric.rules.remove(rule)
+    drill.watch(0.5)
+    drill.finish()
+    must_catch(judge(), "flow-survival", "continuity")

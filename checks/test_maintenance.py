@@ -1,0 +1,80 @@
+"""maintenance: reloads that nobody notices, restarts that cost what they must, members that drain."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from checks.judging import Judge, must_be_limited, must_catch, must_hold
+from harness.drill import Drill
+
+QUICK = {"script_interval": 0.3, "script_timeout": 0.2, "script_fall": 3}
+
+
+@pytest.mark.parametrize("service", ["haproxy", "keepalived"])
+@pytest.mark.testbed("vip-l7", **QUICK)
+def test_a_reload_costs_nothing(drill: Drill, judge: Judge, service: str) -> None:
+    drill.run(f"reload:active/{service}")
+    must_hold(judge(), "maintenance", "client-outage: without a fault", "single-owner")
+
+
+@pytest.mark.testbed("vip-l7", proxy="nginx", **QUICK)
+def test_a_reload_of_nginx_costs_nothing(drill: Drill, judge: Judge) -> None:
+    drill.run("reload:active/nginx")
+    must_hold(judge(), "maintenance", "single-owner")
+
+
+@pytest.mark.testbed("vip-l7", **QUICK)
+def test_a_restart_closes_the_listeners_for_a_while(drill: Drill, judge: Judge) -> None:
+    """The limitation that a reload does not have: nobody listens between the stop and the start."""
+    drill.steady()
+    drill.strike("restart:active/haproxy,pause_s=0.1")
+    drill.watch(0.5)
+    drill.finish()
+    verdicts = judge()
+    must_be_limited(verdicts, "maintenance: requests")
+    must_hold(verdicts, "maintenance: vip")
+
+
+# -- controls ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.control
+@pytest.mark.testbed("vip-l7", **QUICK)
+@pytest.mark.parametrize("fault", ["reload:standby/haproxy", "restart:standby/haproxy"])
+def test_the_standby_may_be_maintained(drill: Drill, judge: Judge, fault: str) -> None:
+    drill.steady()
+    drill.strike(fault)
+    drill.watch(0.5)
+    drill.finish()
+    must_hold(judge(), "maintenance", "single-owner")
+
+
+# -- saboteurs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l7", **QUICK)
+def test_a_reload_that_drops_requests_is_caught(drill: Drill, judge: Judge) -> None:
+    """The proxy stands still for longer than clients wait."""
+    drill.steady()
+    drill.strike("reload:active/haproxy")
+    process = drill.testbed.process("lb1", "haproxy")
+    process.signal_tree(signal.SIGSTOP)
+    drill.watch(0.7)
+    process.signal_tree(signal.SIGCONT)
+    drill.watch(0.3)
+    drill.finish()
+    must_catch(judge(), "maintenance", "requests")
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l7", **QUICK)
+def test_a_reload_that_takes_the_address_away_is_caught(drill: Drill, judge: Judge) -> None:
+    drill.steady()
+    drill.strike("reload:active/haproxy")
+    drill.testbed.node("lb1").status(["ip", "address", "del", "10.0.0.100/24", "dev", "eth0"])
+    drill.watch(0.5)
+    drill.finish()
+    must_catch(judge(), "maintenance", "vip")

@@ -1,0 +1,163 @@
+"""maintenance: reloading, restarting and draining, which clients should not notice.
+
+A reload of a proxy hands its listening sockets over (HAProxy's management guide, section 4;
+nginx.org/en/docs/control.html), so no request may be lost.  A reload of keepalived touches no address that
+both configurations have.  A restart closes the proxy's listeners for a while: what that costs is told as the
+limitation that it is.  A member that drains says so before it stops, and must lose nothing if it waits.
+"""
+
+from __future__ import annotations
+
+from harness.bounds.bound import Bound, number
+from harness.bounds.haproxy import removal
+from harness.properties.facts import Facts, FaultSpan, VirtualRouter, speaker_name
+from harness.properties.illness import grace_s
+from harness.properties.in_force import PROXIES
+from harness.properties.member_removal import balancer_of
+from harness.properties.overload import excuse
+from harness.properties.pools import pool_at
+from harness.properties.streams import Stream, streams
+from harness.timeline import Event
+from harness.verdict import Status, Verdict
+
+NAME = "maintenance"
+_SHOWN = 6
+_KINDS = ("reload", "restart")
+
+
+def judge(facts: Facts) -> list[Verdict]:
+    """The findings for every reload, restart and drain."""
+    members = {node["name"] for node in facts.timeline.run.nodes if node["role"] == "member"}
+    found: list[Verdict] = []
+    for fault in facts.faults:
+        if fault.fault in _KINDS:
+            if fault.fault == "reload" or fault.service in PROXIES:
+                found += [_requests(facts, fault, stream) for stream in streams(facts)]
+            found += [v for router in facts.routers_at(fault.inject_ns) for v in _vip(facts, fault, router)]
+        elif fault.fault in ("stop", "drain") and set(fault.nodes) & members:
+            found += [v for stream in streams(facts) for v in _drained(facts, fault, stream)]
+    return found
+
+
+def _until_ns(facts: Facts, fault: FaultSpan) -> int:
+    """A reload's healing is another reload, which clients must not notice either."""
+    return facts.until_next_fault(fault)
+
+
+def _requests(facts: Facts, fault: FaultSpan, stream: Stream) -> Verdict:
+    lost = stream.lost(fault.inject_ns, _until_ns(facts, fault))
+    asked = [a for a in stream.attempts if fault.inject_ns <= a.t < _until_ns(facts, fault)]
+    sentence = f"{stream.client} lost {len(lost)} of {len(asked)} attempts from {fault} on"
+    bound = Bound(0, 0, "attempts", "a reload keeps the listening sockets open throughout")
+    if fault.fault == "restart":
+        owner = balancer_of(facts, stream.address, fault.inject_ns)
+        if owner in fault.nodes and lost:
+            why = "between its stop and its start nothing listens: the sockets are not handed over"
+            return _verdict(
+                fault, Status.LIMITATION, f"{sentence}: {why}", stream, len(lost), None, tuple(lost[:_SHOWN])
+            )
+        bound = Bound(0, 0, "attempts", f"{fault} is not noticed by clients")
+    if not asked:
+        return _verdict(fault, Status.UNKNOWN, f"{stream.client} asked nothing during {fault}", stream)
+    late = excuse(facts, lost) or stream.ailing(fault.inject_ns)
+    status = (Status.UNKNOWN if late else Status.FAIL) if lost else Status.PASS
+    sentence += f", but {late}" if late else ""
+    return _verdict(fault, status, sentence, stream, len(lost), bound, tuple(lost[:_SHOWN]))
+
+
+def _vip(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> list[Verdict]:
+    """The address stays with its owner: no other node announces it, nobody removes it."""
+    owner = router.owner_at(fault.inject_ns)
+    if owner is None or (fault.fault == "restart" and fault.service == "keepalived" and owner in fault.nodes):
+        return []
+    end_ns = _until_ns(facts, fault)
+    kept = _held(router, owner)
+    for later in facts.routers_at(end_ns):
+        if (later.segment, later.vrid, later.family) == (router.segment, router.vrid, router.family):
+            kept &= _held(later, owner)
+    other = next((a for a in router.claims(fault.inject_ns, end_ns) if speaker_name(a) != owner), None)
+    removed = [
+        e
+        for e in facts.timeline.of("address", since=fault.inject_ns, until=end_ns, node=owner, change="del")
+        if e.address.partition("/")[0] in kept
+    ]
+    left = [a for a in router.adverts if fault.inject_ns < a.t <= end_ns and a.priority == 0]
+    signs: list[Event] = [*([other] if other else []), *removed, *left]
+    bound = Bound(0, 0, "transitions", f"{fault} changes nothing about {', '.join(sorted(kept))}")
+    sentence = f"{router} stayed with {owner} throughout {fault}"
+    if signs:
+        sentence = f"{router} did not stay with {owner} throughout {fault}"
+    status = Status.FAIL if signs else Status.PASS
+    return [_verdict(fault, status, sentence, router, len(signs), bound, tuple(signs[:_SHOWN]), aspect="vip")]
+
+
+def _held(router: VirtualRouter, node: str) -> set[str]:
+    """The addresses that a node's own configuration gives a virtual router."""
+    instance = router.instances.get(node)
+    return set(router.addresses) if instance is None else {a.address for a in instance.addresses}
+
+
+def _drained(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
+    """A member that shuts down in order: it fails its readiness, serves on for a while, then stops."""
+    port = int(stream.target.rpartition(":")[2])
+    owner = balancer_of(facts, stream.address, fault.inject_ns)
+    pool = None if owner is None else pool_at(facts, owner, port, fault.inject_ns)
+    server = next((s for s in pool.servers if s.member in fault.nodes), None) if pool is not None else None
+    if pool is None or server is None:
+        return []
+    end_ns = min(facts.until_next_fault(fault), fault.heal_ns or facts.end_ns)
+    lost = stream.lost(fault.inject_ns, end_ns)
+    serves_s = grace_s(facts, fault, server.member)
+    check = server.check
+    ready = check is not None and check.kind == "http"
+    needs = removal(check, "wrong-answer", pool.spread_percent) if check is not None and ready else None
+    sentence = (
+        f"{stream.client} lost {len(lost)} attempts while {server.member} drained, which served on for "
+        f"{number(serves_s)} s"
+    )
+    bound = Bound(0, 0, "attempts", "it is out of rotation before it stops to serve")
+    if lost and (needs is None or serves_s < needs.high):
+        why = "no check asks for its readiness"
+        if needs is not None:
+            why = f"its removal may take {number(needs.high)} s ({needs.source})"
+        return [
+            _verdict(
+                fault,
+                Status.LIMITATION,
+                f"{sentence}; {why}",
+                stream,
+                len(lost),
+                None,
+                tuple(lost[:_SHOWN]),
+                aspect="drain",
+            )
+        ]
+    status = Status.FAIL if lost else Status.PASS
+    return [_verdict(fault, status, sentence, stream, len(lost), bound, tuple(lost[:_SHOWN]), aspect="drain")]
+
+
+def _verdict(
+    fault: FaultSpan,
+    status: Status,
+    sentence: str,
+    about: Stream | VirtualRouter,
+    measured: float | None = None,
+    bound: Bound | None = None,
+    evidence: tuple[Event | str, ...] = (),
+    *,
+    aspect: str = "requests",
+) -> Verdict:
+    subject = f"{about.client} to {about.target}" if isinstance(about, Stream) else str(about)
+    return Verdict(
+        NAME,
+        status,
+        sentence,
+        measured,
+        bound,
+        "attempts" if bound is None else bound.unit,
+        evidence,
+        aspect=aspect,
+        subject=subject,
+        origin_ns=fault.inject_ns,
+        fault=fault.id,
+    )

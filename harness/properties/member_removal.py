@@ -1,0 +1,343 @@
+"""member-removal: a member falls ill; until when does the balancer send it requests, and at what cost?
+
+The last request is known from the attempts that it answered, and from those that were lost, which no
+other member can have cost while this is the only fault.  A balancer turns to a member only every so
+often, so its last request may lie that much before the removal.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from harness.bounds import haproxy, nginx
+from harness.bounds.bound import RESOLUTION_S, Bound, number
+from harness.properties.facts import SECOND_NS, Facts, FaultSpan, speaker_name
+from harness.properties.illness import Ailment, ailment
+from harness.properties.overload import excuse
+from harness.properties.pools import Pool, Pooled, pool_at
+from harness.properties.streams import Stream, streams
+from harness.timeline import Event
+from harness.verdict import Status, Verdict, weigh
+
+NAME = "member-removal"
+_SHOWN = 4
+# How many turns a member must have been left out before it is believed to be removed.
+_TURNS = 3
+
+
+@dataclass(frozen=True)
+class MemberCase:
+    """One fault of one member, as the active balancer of one target sees it."""
+
+    facts: Facts
+    fault: FaultSpan
+    target: str
+    pool: Pool
+    server: Pooled
+    ailment: Ailment
+    attempts: tuple[Event, ...]
+    until_ns: int
+
+    @property
+    def turn_s(self) -> float:
+        """The longest time between two attempts that this member answered before the fault."""
+        due = [a.t for a in self.attempts if a.t < self.fault.inject_ns and a.member == self.server.member]
+        steady = self.facts.timeline.first("phase", name="steady")
+        due = [t for t in due if steady is None or t >= steady.t]
+        return max((later - sooner for sooner, later in pairwise(due)), default=SECOND_NS) / 1e9
+
+    @property
+    def during(self) -> list[Event]:
+        """The attempts due while the fault acted."""
+        return [a for a in self.attempts if self.fault.inject_ns <= a.t < self.until_ns]
+
+    @property
+    def lost(self) -> list[Event]:
+        """Those of them that failed."""
+        return [a for a in self.during if a.result != "ok"]
+
+    @property
+    def sent(self) -> list[Event]:
+        """Those of them that were sent to the member: answered by it, or lost."""
+        return [a for a in self.during if a.result != "ok" or a.member == self.server.member]
+
+    @property
+    def bound(self) -> Bound | None:
+        """From the fault until the balancer turns to the member no more; None: it goes on for ever."""
+        illness = self.ailment.check
+        if illness is None:
+            return None
+        if self.server.passive is not None and self.pool.through is not None:
+            return nginx.removal(self.server.passive, self.pool.through, illness, self.turn_s)
+        if self.server.check is None:
+            return None
+        return haproxy.removal(self.server.check, illness, self.pool.spread_percent)
+
+    @property
+    def back(self) -> Bound | None:
+        """From the healing until the balancer turns to the member again."""
+        illness = self.ailment.check
+        if self.server.passive is not None:
+            return nginx.return_to_service(self.server.passive, self.turn_s)
+        if illness is None or self.server.check is None:
+            return None
+        return haproxy.return_to_service(self.server.check, illness, self.pool.spread_percent)
+
+
+def judge(facts: Facts) -> list[Verdict]:
+    """The findings for every fault of a member, on every target that it serves."""
+    members = {node["name"] for node in facts.timeline.run.nodes if node["role"] == "member"}
+    found: list[Verdict] = []
+    for fault in facts.faults:
+        for node in fault.nodes:
+            if node in members and fault.fault not in ("reload", "restart", "drain"):
+                for target, asked in _targets(facts).items():
+                    found += _judge(facts, fault, node, target, asked)
+    return found
+
+
+def _targets(facts: Facts) -> dict[str, list[Stream]]:
+    found: dict[str, list[Stream]] = {}
+    for stream in streams(facts):
+        found.setdefault(stream.target, []).append(stream)
+    return found
+
+
+def balancer_of(facts: Facts, address: str, t_ns: int) -> str | None:
+    """Which balancer served an address at a moment: the owner of its virtual router."""
+    routers = [r for r in facts.routers if address in r.addresses]
+    return routers[0].owner_at(t_ns) if routers else None
+
+
+def _judge(facts: Facts, fault: FaultSpan, member: str, target: str, asked: list[Stream]) -> list[Verdict]:
+    address, port = asked[0].address, int(target.rpartition(":")[2])
+    balancer = balancer_of(facts, address, fault.inject_ns)
+    pool = None if balancer is None else pool_at(facts, balancer, port, fault.inject_ns)
+    server = None if pool is None else pool.server(member)
+    if pool is None or server is None:
+        return []
+    ill = ailment(facts, fault, server)
+    attempts = sorted((a for stream in asked for a in stream.attempts), key=lambda a: a.t)
+    until_ns = facts.until_next_fault(fault)
+    if fault.heal_ns is not None:
+        until_ns = min(until_ns, fault.heal_ns)
+    # Nothing is known of the time after the last attempt.
+    until_ns = min(until_ns, attempts[-1].t + 1)
+    case = MemberCase(
+        facts, fault, target, pool, server, ill or Ailment(None, None), tuple(attempts), until_ns
+    )
+    if ill is None:
+        sentence = f"nothing is known of what {fault} does to a member and to checks of it"
+        return [_verdict(case, Status.UNKNOWN, sentence)]
+    moved = _moved(case)
+    if moved is not None:
+        sentence = f"{speaker_name(moved)} took {address} meanwhile, so the requests were not one balancer's"
+        return [_verdict(case, Status.UNKNOWN, sentence, evidence=(moved,))]
+    bound = case.bound
+    if bound is None:
+        return [_unnoticed(case)]
+    if fault.fault == "backend-flap":
+        return [_flapping(case, bound)]
+    return [_removed(case, bound), *_errors(case, bound), *_returned(case)]
+
+
+def _moved(case: MemberCase) -> Event | None:
+    """An advert of another balancer while the fault acted."""
+    host = case.target.rpartition(":")[0].strip("[]")
+    for router in case.facts.routers:
+        if host in router.addresses:
+            claims = router.claims(case.fault.inject_ns, case.until_ns)
+            return next((a for a in claims if speaker_name(a) != case.pool.balancer), None)
+    return None
+
+
+# -- removal ---------------------------------------------------------------------------------------
+
+
+def _last_sent(case: MemberCase) -> Event | None:
+    """The last attempt that was sent to the member before it was left out for several turns.
+
+    What is asked once in a while afterwards is a passive check of Nginx, not a member in rotation.
+    """
+    sent = case.sent
+    if case.server.passive is None:
+        return sent[-1] if sent else None
+    pause_ns = round(_TURNS * case.turn_s * 1e9)
+    gap = next((sooner for sooner, later in pairwise(sent) if later.t - sooner.t > pause_ns), None)
+    return gap or (sent[-1] if sent else None)
+
+
+def _removed(case: MemberCase, promise: Bound) -> Verdict:
+    turn_s, member, fault = case.turn_s, case.server.member, case.fault
+    lag_s = case.facts.lag_s(fault.inject_ns, case.until_ns)
+    why = f"{member} has a turn every {number(turn_s)} s, the last one that much before its removal"
+    bound = promise.wider(low=turn_s, high=RESOLUTION_S, why=why)
+    if case.server.passive is not None or (not case.lost and case.ailment.traffic is not None):
+        # Nginx, and HAProxy's redispatch, pass a failed connection on: the client need not notice.
+        bound = bound.wider(low=bound.low, why="a failed connection may be passed on to another member")
+    watched = (case.until_ns - fault.inject_ns) / 1e9
+    last = _last_sent(case)
+    measured = 0.0 if last is None else (last.t - fault.inject_ns) / 1e9
+    if watched < bound.high + _TURNS * turn_s:
+        sentence = f"{case.pool.balancer} was watched for {number(watched)} s after {fault} only"
+        return _verdict(case, Status.UNKNOWN, sentence, measured, bound)
+    status, words = weigh(measured, bound, lag_s)
+    sentence = (
+        f"{case.pool.balancer} sent {member} its last request {number(measured)} s after {fault}: {words}"
+    )
+    if last is not None and case.until_ns - last.t <= _TURNS * turn_s * 1e9:
+        sentence = f"{case.pool.balancer} still sent {member} requests {number(measured)} s after {fault}"
+    if status is Status.FAIL and last is not None and (late := excuse(case.facts, [last])):
+        status, sentence = Status.UNKNOWN, f"{sentence}, but {late}"
+    evidence = (fault.inject, *([] if last is None else [last]))
+    return _verdict(case, status, sentence, measured, bound, evidence)
+
+
+def _errors(case: MemberCase, promise: Bound) -> list[Verdict]:
+    """What clients lose until then: no more than the member's share of what they ask."""
+    share = case.pool.shares.get(case.server.member)
+    if share is None or case.pool.algorithm not in ("roundrobin", "static-rr", "round-robin"):
+        return []
+    end_ns = case.fault.inject_ns + round((promise.high + RESOLUTION_S) * 1e9)
+    asked = [a for a in case.during if a.t <= end_ns]
+    clients = len({a.client for a in case.during})
+    allowed = 0 if case.ailment.traffic is None else math.ceil(share * len(asked)) + clients
+    later = 0
+    if case.server.passive is not None and case.ailment.traffic == "black-hole":
+        rest_s = max((case.until_ns - end_ns) / 1e9, 0.0)
+        later = math.ceil(rest_s / (case.server.passive.fail_timeout_ms / 1000))
+    source = (
+        f"{case.server.member}'s share {number(share)} of the {len(asked)} attempts until its removal, and "
+        f"one for each of {clients} clients"
+    )
+    if case.ailment.traffic is None:
+        source = "it went on serving until after its removal"
+    if later:
+        source += f"; {later} connections that ask whether it is back"
+    bound = Bound(0, allowed + later, "attempts", source)
+    status, words = weigh(len(case.lost), bound, resolution=0.0)
+    sentence = f"clients lost {len(case.lost)} of {len(case.during)} attempts during {case.fault}: {words}"
+    surplus = case.lost[allowed + later :]
+    if status is Status.FAIL and (late := excuse(case.facts, surplus)):
+        status, sentence = Status.UNKNOWN, f"{sentence}, but {late}"
+    return [_verdict(case, status, sentence, len(case.lost), bound, aspect="errors")]
+
+
+# -- never removed ---------------------------------------------------------------------------------
+
+
+def _unnoticed(case: MemberCase) -> Verdict:
+    """No check can notice this illness: the member stays in rotation, which what it was sent proves."""
+    fault, member, balancer = case.fault, case.server.member, case.pool.balancer
+    why = case.ailment.why or _no_reason(case)
+    sent, lost, turn_s = case.sent, case.lost, case.turn_s
+    watched = (case.until_ns - fault.inject_ns) / 1e9
+    if not sent or case.until_ns - sent[-1].t > _TURNS * turn_s * 1e9:
+        last = number((sent[-1].t - fault.inject_ns) / 1e9) if sent else "0"
+        sentence = f"{balancer} sent {member} nothing from {last} s after {fault} on, though {why}"
+        return _verdict(case, Status.FAIL if sent or case.during else Status.UNKNOWN, sentence)
+    sentence = (
+        f"{balancer} sent {member} requests for all of the {number(watched)} s of {fault}, as {why}; "
+        f"clients lost {len(lost)} of {len(case.during)} attempts"
+    )
+    evidence = (fault.inject, *lost[:_SHOWN], sent[-1])
+    return _verdict(case, Status.LIMITATION, sentence, watched, evidence=evidence, outright=bool(lost))
+
+
+def _no_reason(case: MemberCase) -> str:
+    if case.server.passive is not None:
+        return "open-source Nginx has no active checks, and notices failed connections only"
+    return "no check notices it"
+
+
+# -- flapping --------------------------------------------------------------------------------------
+
+
+def _flapping(case: MemberCase, removed: Bound) -> Verdict:
+    """A member ill for too short a time for `fall` checks, and then well for at least one, must stay."""
+    given, fault, turn_s = case.fault.parameters, case.fault, case.turn_s
+    period_s, ill = float(given.get("period_s", "4")), float(given.get("ill_percent", "50")) / 100
+    ill_s, well_s = period_s * ill, period_s * (1 - ill)
+    phases = f"ill for {number(ill_s)} s and well for {number(well_s)} s by turns"
+    check = case.server.check
+    if check is None or ill_s >= removed.low or well_s <= removed.high / check.fall:
+        sentence = f"{case.server.member} is {phases}: whether checks remove it depends on their phase"
+        return _verdict(case, Status.NOT_APPLICABLE, sentence, aspect="hysteresis")
+    bound = Bound(
+        0,
+        _TURNS * turn_s,
+        "s",
+        f"{phases}, it never fails {check.fall} checks in a row ({removed.source}), so it keeps its turn "
+        f"every {number(turn_s)} s, give or take {_TURNS - 1}",
+    )
+    due = [fault.inject_ns, *(a.t for a in case.sent), case.until_ns]
+    pause = max((later - sooner) / 1e9 for sooner, later in pairwise(due))
+    watched = (case.until_ns - fault.inject_ns) / 1e9
+    status, words = weigh(pause, bound, case.facts.lag_s(fault.inject_ns, case.until_ns))
+    if status is Status.PASS and watched < 2 * period_s:
+        status, words = Status.UNKNOWN, f"but it was watched for {number(watched)} s only"
+    sentence = f"{case.server.member} was left out for no more than {number(pause)} s: {words}"
+    return _verdict(case, status, sentence, pause, bound, aspect="hysteresis")
+
+
+# -- the return ------------------------------------------------------------------------------------
+
+
+def _returned(case: MemberCase) -> list[Verdict]:
+    fault, promise, member = case.fault, case.back, case.server.member
+    if fault.heal_ns is None or fault.healed_ns is None or promise is None:
+        return []
+    end_ns = case.facts.until_next_fault(fault)
+    took_s = (fault.healed_ns - fault.heal_ns) / 1e9
+    turn_s = case.turn_s + case.server.slowstart_s
+    bound = promise.wider(
+        high=took_s + turn_s + RESOLUTION_S,
+        why=f"healing took {number(took_s)} s, and it has a turn every {number(turn_s)} s",
+    )
+    first = next(
+        (
+            a
+            for a in case.attempts
+            if fault.heal_ns <= a.t < end_ns and a.result == "ok" and a.member == member
+        ),
+        None,
+    )
+    lag_s = case.facts.lag_s(fault.heal_ns, end_ns)
+    if first is None:
+        watched = (end_ns - fault.heal_ns) / 1e9
+        status = Status.FAIL if watched > bound.high + lag_s else Status.UNKNOWN
+        sentence = f"{member} got no request within {number(watched)} s after healing"
+        return [_verdict(case, status, sentence, None, bound, aspect="return")]
+    measured = (first.t - fault.heal_ns) / 1e9
+    status, words = weigh(measured, bound, lag_s)
+    sentence = f"{member} answered again {number(measured)} s after healing: {words}"
+    return [_verdict(case, status, sentence, measured, bound, (first,), aspect="return")]
+
+
+def _verdict(
+    case: MemberCase,
+    status: Status,
+    sentence: str,
+    measured: float | None = None,
+    bound: Bound | None = None,
+    evidence: tuple[Event | str, ...] = (),
+    *,
+    aspect: str = "removal",
+    outright: bool = False,
+) -> Verdict:
+    return Verdict(
+        property=NAME,
+        status=status,
+        sentence=sentence,
+        measured=measured,
+        bound=bound,
+        unit="s" if bound is None else bound.unit,
+        evidence=evidence,
+        aspect=aspect,
+        subject=f"{case.server.member} behind {case.target}",
+        origin_ns=case.fault.inject_ns,
+        fault=case.fault.id,
+        outright=outright,
+    )

@@ -1,0 +1,222 @@
+"""The choices of A1: its options, which of them go together, and what they come to.
+
+An option that one proxy does not know is refused unless it has its default, so that nobody believes to
+have set what nothing reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness.errors import UsageError
+from harness.services.haproxy_config import Kind
+from harness.topology import Option
+
+OPTIONS = (
+    Option("proxy", "haproxy", "the proxy on the balancers", ("haproxy", "nginx")),
+    Option("serve", "masters", "what is balanced", ("masters", "routers", "both"), flag="for"),
+    Option("masters", 3, "number of fake masters"),
+    Option("routers", 2, "number of fake routers"),
+    Option("vrrp_version", 3, "VRRP version", (2, 3)),
+    Option("advert_int", 0.1, "advertisement interval in seconds (version 2: whole seconds)"),
+    Option("priority1", 150, "priority of lb1"),
+    Option("priority2", 100, "priority of lb2"),
+    Option(
+        "priorities",
+        "equal",
+        "with two VIPs: whether both prefer lb1, or the routers' VIP prefers lb2",
+        ("equal", "opposite"),
+    ),
+    Option("preempt", True, "whether a returning balancer of higher priority takes the VIP back"),
+    Option("preempt_delay", 0.0, "seconds for which a returning balancer waits before that"),
+    Option("unicast", False, "unicast advertisements between the two balancers instead of multicast"),
+    Option(
+        "track",
+        "script",
+        "what keepalived does about its proxy: nothing, a script that takes the VIP away or lowers the "
+        "priority, or the kernel's process events",
+        ("none", "script", "script-weighted", "process"),
+    ),
+    Option("script", "", "command of the tracked script (default: ask the proxy's own health page)"),
+    Option("script_interval", 1.0, "seconds between two runs of the script"),
+    Option("script_timeout", 1.0, "seconds after which a run of the script counts as failed"),
+    Option("script_fall", 2, "failures until the script counts as failed"),
+    Option("script_rise", 2, "successes until it counts as well again"),
+    Option("weight", 0, "priority that a failing script-weighted takes away (0: 10 more than the gap)"),
+    Option(
+        "check",
+        "auto",
+        "how members are checked (auto: http by HAProxy, by failed connections alone by Nginx)",
+        ("auto", "http", "tcp", "none"),
+    ),
+    Option(
+        "check_path", "", "path of the http check (default: /readyz of masters, /healthz/ready of routers)"
+    ),
+    Option("inter", 1.0, "HAProxy: seconds between two checks"),
+    Option("fall", 2, "HAProxy: failed checks until a member is down"),
+    Option("rise", 2, "HAProxy: good checks until it is up again"),
+    Option("timeout_check", 0.0, "HAProxy: seconds in which a check must be answered (0: inter)"),
+    Option("on_marked_down", "none", "HAProxy: what becomes of sessions then", ("none", "shutdown-sessions")),
+    Option("max_fails", 1, "Nginx: failed connections until a member is left out (0: never)"),
+    Option("fail_timeout", 10, "Nginx: whole seconds in which they count, and for which it is left out"),
+    Option("connect_timeout", 1.0, "seconds after which a connection to a member is given up"),
+    Option("balance", "roundrobin", "how members are chosen", ("roundrobin", "leastconn", "source")),
+    Option("server", "", "more words of every server line of the proxy"),
+    Option("bind", "any", "whether the proxy listens on any address or on the VIP only", ("any", "vip")),
+    Option("nonlocal_bind", True, "with bind vip: net.ipv4.ip_nonlocal_bind on the balancers"),
+    Option("opaque", False, "take the balancers for an appliance: only what is outside of them is recorded"),
+    Option("trip", "", "shell command that fails a balancer, for the fault trip"),
+    Option("untrip", "", "shell command that brings it back"),
+    Option("globals", "", "more lines of keepalived's global_defs, separated by ';'"),
+    Option("instance", "", "more lines of keepalived's vrrp_instance, separated by ';'"),
+    Option("instance2", "", "more lines of it on lb2 only"),
+)
+
+_DEFAULTS = {option.name: option.default for option in OPTIONS}
+_HAPROXY_ONLY = ("check_path", "inter", "fall", "rise", "timeout_check", "on_marked_down")
+_NGINX_ONLY = ("max_fails", "fail_timeout")
+_SCRIPT_ONLY = ("script", "script_interval", "script_timeout", "script_fall", "script_rise")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The options, checked, and what follows from them."""
+
+    options: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.options[name]
+
+    @property
+    def serves_masters(self) -> bool:
+        """Whether there is a VIP for masters."""
+        return self["serve"] in ("masters", "both")
+
+    @property
+    def serves_routers(self) -> bool:
+        """Whether there is a VIP for routers."""
+        return self["serve"] in ("routers", "both")
+
+    @property
+    def check(self) -> Kind:
+        """How members are checked: http, tcp, or none."""
+        given: Kind | Literal["auto"] = self["check"]
+        if given != "auto":
+            return given
+        return "http" if self["proxy"] == "haproxy" else "none"
+
+    @property
+    def weight(self) -> int:
+        """What a failing script takes off the priority; 0 takes the whole instance to FAULT."""
+        if self["track"] != "script-weighted":
+            return 0
+        gap: int = abs(self["priority1"] - self["priority2"])
+        return int(self["weight"] or gap + 10)
+
+    def lines(self, name: str) -> tuple[str, ...]:
+        """An option that holds lines, separated by ';'."""
+        return tuple(line.strip() for line in self[name].split(";") if line.strip())
+
+
+def plan(options: Mapping[str, Any]) -> Plan:
+    """The plan of these options; raises UsageError for what cannot be, and for what nothing would read."""
+    made = Plan(options)
+    for judge in (_numbers, _vrrp, _tracking, _proxy, _vips):
+        judge(made)
+    return made
+
+
+def _given(made: Plan, *names: str) -> list[str]:
+    """Those of these options that have not their defaults, as they are given on the command line."""
+    return ["--" + name.replace("_", "-") for name in names if made[name] != _DEFAULTS[name]]
+
+
+def _refuse_given(made: Plan, names: tuple[str, ...], why: str) -> None:
+    given = _given(made, *names)
+    if given:
+        raise UsageError(f"{', '.join(given)} would have no effect: {why}")
+
+
+def _numbers(made: Plan) -> None:
+    for name, least, most in (
+        ("masters", 1, 50),
+        ("routers", 1, 50),
+        ("priority1", 1, 255),
+        ("priority2", 1, 255),
+        ("weight", 0, 253),
+        ("fall", 1, 10000),
+        ("rise", 1, 10000),
+        ("script_fall", 1, 10000),
+        ("script_rise", 1, 10000),
+        ("max_fails", 0, 10000),
+        ("fail_timeout", 1, 3600),
+        ("preempt_delay", 0, 1000),
+        ("timeout_check", 0, 3600),
+    ):
+        if not least <= made[name] <= most:
+            raise UsageError(f"{name} must be between {least} and {most}, not {made[name]:g}")
+    for name in ("advert_int", "inter", "script_interval", "script_timeout", "connect_timeout"):
+        if not 0.001 <= made[name] <= 3600:
+            raise UsageError(f"{name} must be between 0.001 and 3600 seconds, not {made[name]:g}")
+
+
+def _vrrp(made: Plan) -> None:
+    if made["vrrp_version"] == 2 and made["advert_int"] != int(made["advert_int"]):
+        raise UsageError(
+            f"VRRP version 2 counts advert_int in whole seconds (RFC 3768 section 5.3.7), not "
+            f"{made['advert_int']:g}: choose --vrrp-version 3 or a whole number"
+        )
+    if made["vrrp_version"] == 3 and not 0.01 <= made["advert_int"] <= 40.95:
+        raise UsageError(
+            f"VRRP version 3 counts advert_int in 12 bits of centiseconds, 0.01 to 40.95 s (RFC 9568 "
+            f"section 5.2.7), not {made['advert_int']:g}"
+        )
+    if made["preempt_delay"] and not made["preempt"]:
+        raise UsageError("preempt_delay delays what --preempt no forbids: choose one of them")
+
+
+def _tracking(made: Plan) -> None:
+    if made["track"] == "process":
+        raise UsageError(TRACK_PROCESS_REFUSED)
+    if not made["track"].startswith("script"):
+        _refuse_given(made, _SCRIPT_ONLY, f"--track {made['track']} runs no script")
+    if made["track"] != "script-weighted":
+        _refuse_given(made, ("weight",), "only --track script-weighted has a weight")
+    elif 255 in (made["priority1"], made["priority2"]):
+        raise UsageError("priority 255 is the address owner's and no weight changes it (keepalived.conf(5))")
+
+
+TRACK_PROCESS_REFUSED = (
+    "--track process needs the kernel's process events (proc connector), which Linux serves in the host's "
+    "own network and PID namespaces only (drivers/connector): in a namespace node keepalived is refused "
+    "them (errno 111) and never leaves FAULT; choose --track script"
+)
+
+
+def _proxy(made: Plan) -> None:
+    if made["proxy"] == "nginx":
+        if made["check"] in ("http", "tcp"):
+            raise UsageError(
+                f"open-source Nginx has no active health checks, so no --check {made['check']}: it leaves a "
+                "member out after --max-fails failed connections, for --fail-timeout seconds"
+            )
+        _refuse_given(made, _HAPROXY_ONLY, "Nginx has no active checks; see --max-fails, --fail-timeout")
+        return
+    if made.check != "http":
+        _refuse_given(made, ("check_path",), f"--check {made.check} asks for no path")
+    _refuse_given(made, _NGINX_ONLY, "HAProxy has active checks; see --inter, --fall, --rise")
+    if made.check == "none":
+        _refuse_given(made, _HAPROXY_ONLY, "--check none checks no member")
+
+
+def _vips(made: Plan) -> None:
+    if made["serve"] != "both":
+        _refuse_given(made, ("priorities",), "there is only one VIP; see --for both")
+    if not made.serves_routers:
+        _refuse_given(made, ("routers",), "no routers are served; see --for routers, --for both")
+    if not made.serves_masters:
+        _refuse_given(made, ("masters",), "no masters are served; see --for masters, --for both")
+    if made["bind"] == "any":
+        _refuse_given(made, ("nonlocal_bind",), "--bind any listens everywhere")
