@@ -143,7 +143,7 @@ def test_a_disk_is_full_and_then_as_it_was(bed: Testbed, first: int) -> None:
     for fault in both:
         fault.inject()
     for fault in (both[first], both[1 - first]):
-        done = node.status(["/bin/sh", "-c", "echo more > /srv/x/new"])
+        done = node.status(["dd", "if=/dev/zero", "of=/srv/x/new", "count=1"])
         assert "No space left on device" in done.stderr
         assert node.read("/srv/x/y/file") == b"before\n"
         fault.heal()

@@ -15,8 +15,8 @@ from ci.benchmarks import lab
 from ci.benchmarks.silence import SilenceWitness
 from harness.bounds.vrrp import down_us
 from harness.drill import Drill
-from harness.properties.client_outage import outages, streams
 from harness.properties.facts import Facts
+from harness.properties.streams import outages, streams
 from harness.properties.takeover import Takeover, takeovers
 from harness.testbed import Testbed
 from harness.timeline import Timeline

@@ -18,7 +18,7 @@ from harness import session
 
 INSIDE_BUBBLE = True
 SIDE_BY_SIDE = (1, 4, 8, 16)
-_SECONDS = 24.0
+_SECONDS = 18.0
 _WORDS = {0.5: "median", 0.95: "p95", 0.99: "p99"}
 
 
@@ -74,7 +74,8 @@ def run_batch(side_by_side: int, seconds: float) -> Batch:
         worker.start()
         its.close()
         workers.append((worker, mine))
-    cpu_s, outcomes = 0.0, []
+    cpu_s = 0.0
+    outcomes: list[Outcome] = []
     for worker, pipe in workers:
         spent, found = json.loads(pipe.recv_bytes())
         cpu_s += spent

@@ -128,7 +128,7 @@ def measure(options: Options) -> list[Figure]:
     """Whole lives of the service, one after the other."""
     session.pki_ready()
     lab.image()
-    repeats = options.repeats(9)
+    repeats = options.repeats(7)
     bare = [Bare() for _ in range(repeats)]
     starts = [Start() for _ in range(repeats)]
     ends = [End() for _ in range(repeats)]

@@ -7,6 +7,8 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from harness.nodes.process import Process
 from harness.testbed import Testbed
 
 INSIDE_BUBBLE = True
+SIDE_BY_SIDE = 8
 _NAME = "api.cluster.test"
 _PACE_S = 0.01
+_PUMP_S = 0.05
 _NS = 1_000_000_000
 
 
@@ -87,38 +91,55 @@ def _openssl(pki: Path, seconds: float) -> tuple[float, float]:
 
 
 class Watched:
-    """A testbed that runs for a while at the default rate: its witnesses' share of one core, in percent."""
+    """Testbeds that only serve and watch, at the default rate: what the witnesses of one take of a core."""
 
-    def __init__(self, seconds: float) -> None:
-        with lab.closed_and_gone(lab.new_testbed(lab.six())) as bed:
-            bed.build()
-            situation = bed.situation
-            bed.recorder.wait(
-                lambda: all(situation.streak.get(client, 0) >= 10 for client in bed.clients),
-                30.0,
-                "the client served",
-            )
-            groups = _groups(bed)
-            before = {name: sum(map(_cpu_s, processes)) for name, processes in groups.items()}
-            began = time.monotonic()
-            bed.recorder.pass_time(time.monotonic_ns() + round(seconds * _NS))
-            taken = time.monotonic() - began
-            self.percent = {
-                name: (sum(map(_cpu_s, processes)) - before[name]) / taken * 100
-                for name, processes in groups.items()
-            }
-            bed.witnesses.stop_probes()
-            bed.witnesses.sync()
-        attempts = bed.recorder.timeline.of("probe", stream="new", since=round(began * _NS))
-        self.rate = len(attempts) / taken
+    def __init__(self, side_by_side: int, seconds: float) -> None:
+        with ExitStack() as stack:
+            beds = []
+            for _ in range(side_by_side):
+                beds.append(stack.enter_context(lab.closed_and_gone(lab.new_testbed(lab.six()))))
+                beds[-1].build()
+            for bed in beds:
+                bed.recorder.wait(partial(_served, bed), 30.0, "the client served", bed.situation.summary)
+            groups = [_groups(bed) for bed in beds]
+            began, before = time.monotonic(), _spent(groups)
+            while time.monotonic() < began + seconds:
+                time.sleep(_PUMP_S)
+                for bed in beds:
+                    bed.recorder.pump(0)
+            taken, after = time.monotonic() - began, _spent(groups)
+            for bed in beds:
+                bed.witnesses.stop_probes()
+                bed.witnesses.sync()
+        share = 100 / taken / side_by_side
+        self.percent = {name: (after[name] - before[name]) * share for name in after}
+        window = {"since": round(began * _NS), "until": round((began + taken) * _NS)}
+        attempts = [
+            attempt for bed in beds for attempt in bed.recorder.timeline.of("probe", stream="new", **window)
+        ]
+        self.rate = len(attempts) / taken / side_by_side
         self.late_ms = [(attempt.start - attempt.t) / 1e6 for attempt in attempts]
+
+    @property
+    def note(self) -> str:
+        """Who took it."""
+        parts = ", ".join(f"{name} {percent:.2g}" for name, percent in self.percent.items())
+        return f"{parts}; {self.rate:.0f} new connections/s"
+
+
+def _served(bed: Testbed) -> bool:
+    return all(bed.situation.streak.get(client, 0) >= 10 for client in bed.clients)
+
+
+def _spent(groups: list[dict[str, list[Process]]]) -> dict[str, float]:
+    """CPU seconds so far of each kind of witness."""
+    return {name: sum(_cpu_s(process) for group in groups for process in group[name]) for name in groups[0]}
 
 
 def _groups(bed: Testbed) -> dict[str, list[Process]]:
-    masters = [bed.process(spec.name, "master") for spec in bed.topology.role("member")]
     return {
         "probe": list(bed.witnesses._probes.values()),
-        "fake masters": masters,
+        "fake masters": [bed.process(spec.name, "master") for spec in bed.topology.role("member")],
         "capture": list(bed.witnesses._captures),
         "observer": [bed.witnesses._observer],
     }
@@ -150,31 +171,35 @@ def _served_per_core(
 
 
 def measure(options: Options) -> list[Figure]:
-    """A testbed at rest but for its witnesses; then one fake master under all that `wrk` can ask."""
+    """Testbeds at rest but for their witnesses; then one fake master under all that `wrk` can ask."""
     session.pki_ready()
-    watched = Watched(options.seconds(10, 4))
+    alone, crowd = (Watched(count, options.seconds(10, 4)) for count in (1, SIDE_BY_SIDE))
     with lab.closed_and_gone(lab.new_testbed(lab.hosts(2))) as bed:
         bed.build_network()
         pki, seconds = bed.pki(), round(options.seconds(4, 2))
         asking, serving = _openssl(pki, options.seconds(5, 2))
         plain = _served_per_core(bed.nodes["n1"], bed.nodes["n2"], pki, seconds, tls=False)
         tls = _served_per_core(bed.nodes["n1"], bed.nodes["n2"], pki, seconds, tls=True)
-    parts = ", ".join(f"{name} {percent:.2g}" for name, percent in watched.percent.items())
-    return [
+    floor_is = "OpenSSL alone, as many handshakes at that pace"
+    figures = [
         Figure(
-            "witnesses of a testbed: CPU, of one core",
+            f"witnesses of a testbed, {company}: CPU, of one core",
             sum(watched.percent.values()),
             "%",
             (asking + serving) * watched.rate * 100,
-            "OpenSSL alone, as many handshakes",
+            floor_is,
             at_most(15),
-            f"{parts}; {watched.rate:.0f} new connections/s",
-        ),
+            watched.note,
+        )
+        for company, watched in (("alone", alone), (f"{SIDE_BY_SIDE} side by side", crowd))
+    ]
+    return [
+        *figures,
         Figure(
             "the probe begins an attempt late, p99",
-            quantile(watched.late_ms, 0.99),
+            quantile(alone.late_ms, 0.99),
             "ms",
-            note=f"median {quantile(watched.late_ms, 0.5):.2g}, {len(watched.late_ms)} attempts",
+            note=f"median {quantile(alone.late_ms, 0.5):.2g}, {len(alone.late_ms)} attempts",
         ),
         Figure(
             "fake master: new connections without TLS, per core",

@@ -113,6 +113,7 @@ class Agent:
         self._proc = proc
         self._claims: dict[str, Claim] = {}
         self._stopped: set[int] = set()
+        self._owed: set[int] = set()
         self._held: set[int] = set()
         self._all_held = False
 
@@ -140,16 +141,23 @@ class Agent:
                 wanted |= claim.pids
         for pid in wanted - self._stopped:
             _kill(pid, _SIGSTOP)
-        let_go = self._stopped - wanted
+        self._owed |= self._stopped - wanted
         self._stopped = wanted
+        self._continue()
+
+    def _continue(self) -> None:
+        """Let go on what nobody wants stopped any more; what is held has that owed until it is not."""
+        self._owed -= self._stopped
         if not self._all_held:
-            for pid in let_go - self._held:
+            for pid in self._owed - self._held:
                 _kill(pid, _SIGCONT)
+            self._owed &= self._held
 
     def _command(self, command: dict[str, Any]) -> None:
         held = command["held"]
         self._all_held = held == "all"
         self._held = set() if self._all_held else set(held)
+        self._continue()
         if command["do"] == "set":
             self._claims[command["id"]] = claim = Claim(self, command)
             claim.begin()

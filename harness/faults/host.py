@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from harness.faults import stops
+from harness.faults import cpu, stops
 from harness.faults.base import Fault
 from harness.faults.parameters import Parameter
 from harness.faults.target import Target
@@ -67,4 +67,5 @@ class Freeze(Fault):
     def _heal(self, target: Target) -> None:
         if self.holds.release(("running", target.node), self.id):
             stops.thaw(self.testbed, target.node)
+            cpu.hold(self.testbed, target.node)
             self.testbed.recorder.emit("node", node=target.node, state="thawed")
