@@ -13,6 +13,8 @@ import pytest
 from checks.selftest.fault_beds import NewTestbed, address, fabric_state, hosts, node_state
 from harness import faults
 from harness.fabric.impair import impairments
+from harness.fabric.queues import netem_words
+from harness.fabric.wire import Shape
 from harness.testbed import Testbed
 
 # A single frame's lateness on a busy machine of two processors; the median is far below (docs/faults.md).
@@ -198,3 +200,21 @@ def test_every_impairment_says_how_it_is_done_here() -> None:
     found = impairments()
     assert set(found) == {"loss", "rate", "delay", "jitter", "duplication", "reorder"}
     assert all(mechanism.how and mechanism.accuracy for mechanism in found.values())
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(delay_ms=1.5),
+        Shape(delay_ms=10, jitter_ms=10),
+        Shape(duplicate=12.5),
+        Shape(reorder=5, hold_ms=3),
+    ],
+)
+def test_netem_is_asked_in_words_that_tc_knows(bed: Testbed, shape: Shape) -> None:
+    """Where the kernel has no netem, it is the kernel that says so, and not tc."""
+    words = ["tc", "qdisc", "add", "dev", "lo", "root", "netem", *netem_words(shape)]
+    done = bed.hub.status(words)
+    assert done.ok or "kind is unknown" in done.stderr
+    if done.ok:
+        bed.hub.run(["tc", "qdisc", "del", "dev", "lo", "root"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 
@@ -186,3 +187,13 @@ def test_what_is_wrong_with_a_fault_is_said(bed: Testbed) -> None:
         with pytest.raises(UsageError, match=words):
             faults.parse(text, bed).inject()
     assert lives(bed) == {}
+
+
+def test_every_fault_is_in_the_manual_and_in_the_list() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
+    for name in faults.FAULTS:
+        fault = faults.find(name)
+        assert fault.name == name
+        assert (fault.__doc__ or "").splitlines()[0].endswith(".")
+        short = name.removeprefix("backend") if name.startswith("backend-") else name
+        assert f"`{name}`" in manual or f"`{short}`" in manual
