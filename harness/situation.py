@@ -17,6 +17,8 @@ class Situation:
         self.owner_since: dict[int, int] = {}
         self.last_advert: dict[int, Event] = {}
         self.adverts = 0
+        self.holders: dict[str, set[str]] = {}
+        """Which nodes have each address (without its prefix length)."""
         self.streak: dict[str, int] = {}
         """How many new connections each client has got answered in a row, in the order of their due times."""
         self.answered: dict[str, int] = {}
@@ -29,6 +31,11 @@ class Situation:
             self._advert(event)
         elif event.kind == "probe" and event.stream == "new":
             self._probe(event)
+        elif event.kind == "address":
+            self._address(event)
+        elif event.kind == "node" and event.state == "crashed":
+            for nodes in self.holders.values():
+                nodes.discard(event.node)
 
     def _advert(self, event: Event) -> None:
         self.adverts += 1
@@ -39,6 +46,13 @@ class Situation:
             self.owner_of[vrid] = event.node
             self.owner_since[vrid] = event.t
         self.last_advert[vrid] = event
+
+    def _address(self, event: Event) -> None:
+        nodes = self.holders.setdefault(str(event.address).partition("/")[0], set())
+        if event.change == "add":
+            nodes.add(event.node)
+        else:
+            nodes.discard(event.node)
 
     def _probe(self, event: Event) -> None:
         client = event.client

@@ -46,8 +46,12 @@ def _keepalived(number: int, advert_int_s: float) -> str:
 
 
 def steady(bed: Testbed) -> Testbed:
-    """Wait until lb1 owns the VIP."""
-    bed.recorder.wait(lambda: bed.situation.owner == "lb1", 20, "lb1 to own the VIP", bed.situation.summary)
+    """Wait until lb1 announces the VIP and has it, and nobody else has (its address follows its advert)."""
+
+    def owned() -> bool:
+        return bed.situation.owner == "lb1" and bed.situation.holders.get(VIP) == {"lb1"}
+
+    bed.recorder.wait(owned, 20, "lb1 to own the VIP", bed.situation.summary)
     return bed
 
 

@@ -26,6 +26,8 @@ from harness.topology import Interface, NodeSpec, Segment, Topology
 
 _SO_TIMESTAMPNS, _PORT = 35, 7000
 _PAUSE_NS = 2_000_000
+# A datagram's own size, and what UDP, IPv4 and Ethernet add.
+_PAYLOAD, _HEADERS = 1000, 42
 _QUANTILES = (0.5, 0.9, 0.99, 1.0)
 _SPIN = ["/bin/sh", "-c", "while :; do :; done"]
 
@@ -142,11 +144,14 @@ def _goodput(bed: Testbed, *more: str) -> float:
 def _capacity(bed: Testbed) -> Iterator[tuple[str, str]]:
     for mbit in (1, 10, 100):
         with _faults(bed, f"rate:a,mbit={mbit}"):
-            yield f"rate {mbit} Mbit/s: TCP goodput", f"{_goodput(bed):.2f} Mbit/s"
+            yield f"rate {mbit} Mbit/s: goodput of TCP", f"{_goodput(bed):.2f} Mbit/s"
+            flood = _goodput(bed, "-u", "-l", str(_PAYLOAD), "-b", f"{2 * mbit}M")
+            on_the_wire = flood * (_PAYLOAD + _HEADERS) / _PAYLOAD
+            yield f"rate {mbit} Mbit/s: on the wire, of twice as much", f"{on_the_wire:.2f} Mbit/s"
     with _faults(bed, "delay:a,ms=1"):
         yield "TCP through a wire with 2 ms of round trip", f"{_goodput(bed):.0f} Mbit/s"
         most = 0.0
-        for rate in (5, 10, 20, 30, 40, 60):
+        for rate in (5, 10, 20, 30, 40, 50, 60, 80):
             line = _iperf(bed, "-u", "-l", "64", "-b", f"{rate * 64 * 8 / 1000}M")
             found = re.search(r"(\d+)/(\d+) \(", line)
             assert found is not None

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 _SOL_PACKET, _PACKET_VNET_HDR, _PACKET_IGNORE_OUTGOING = 263, 15, 23
 _ETH_P_ALL = 0x0003
-_PR_SET_TIMERSLACK = 29
 # An offload header, and the largest frame that an offload makes.
 _FRAME_BYTES = 10 + 14 + 65536 + 4096
 _BUFFER_BYTES = 8 << 20
@@ -132,8 +131,7 @@ class Wire:
 
     def run(self) -> None:
         """Serve until told to leave, or until the engine is gone."""
-        # The kernel may put off what a timer wakes by 50 us otherwise (prctl(2)).
-        sc.prctl(_PR_SET_TIMERSLACK, 1)
+        sc.wake_promptly()
         watched, lines = [self._epoll.fileno()], (self._out, self._in)
         self._writer.raw(b'{"_ready":true}\n')
         while self._running and not self._commands.closed:

@@ -80,7 +80,8 @@ class AddressRemoved(Fault):
         }
         for words in self._taken[target]:
             if str(ip_interface(words[0]).ip) not in owned:
-                self.testbed.node(target.node).run(["ip", "address", "add", *words])
+                # Its daemon may put it back at this very moment, which is as good.
+                self.testbed.node(target.node).run(["ip", "address", "replace", *words])
 
 
 def _described(interface: str, info: dict[str, Any]) -> list[str]:

@@ -47,11 +47,38 @@ def _tell(testbed: Testbed, name: str, **command: object) -> None:
         agent.signal(signal.SIGSTOP)
 
 
+def _present(testbed: Testbed, name: str) -> Process | None:
+    """The agent of a node, if it has one and is up."""
+    node = testbed.node(name)
+    return _agents.get(testbed, {}).get(node.init_pid) if node.alive else None
+
+
 def hold(testbed: Testbed, name: str) -> None:
     """Let a node's agent, if it has one, know what hangs by another fault."""
-    node = testbed.node(name)
-    if node.alive and node.init_pid in _agents.get(testbed, {}) and not stops.frozen(testbed, name):
+    if _present(testbed, name) is not None and not stops.frozen(testbed, name):
         _tell(testbed, name, do="hold")
+
+
+def pause(testbed: Testbed, name: str) -> list[int]:
+    """Stop a node's agent, so that it stops nobody; its number in the node, if it has one.
+
+    Who freezes a node does it from inside, and would never end if the agent stopped it while it stopped
+    the agent.
+    """
+    agent = _present(testbed, name)
+    if agent is None:
+        return []
+    agent.signal(signal.SIGSTOP)
+    stops.await_stopped(testbed, agent, [agent.pid])
+    return [stops.number_inside(agent.pid)]
+
+
+def resume(testbed: Testbed, name: str) -> None:
+    """Let a node's agent, if it has one, go on."""
+    agent = _present(testbed, name)
+    if agent is not None:
+        agent.signal(signal.SIGCONT)
+        hold(testbed, name)
 
 
 class _Cpu(Fault):

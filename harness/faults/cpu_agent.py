@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SIGSTOP, _SIGCONT = 19, 18
-_PR_SET_TIMERSLACK = 29
 _CPUCLOCK_SCHED = 2
 _LEAST_LOOK_NS = 300_000
 
@@ -47,7 +46,7 @@ class Claim:
         self._used_before: dict[int, int] = {}
         self.stopping = self.over = False
         self.pids: set[int] = set()
-        self._end = 0
+        self._end = self._debt = self._budget = 0
         self.begin = self._steal if config["mode"] == "steal" else self._quota
 
     def _look(self) -> None:
@@ -80,6 +79,12 @@ class Claim:
     def _quota(self) -> None:
         if self.over:
             return
+        # A running process's clock lags behind by up to a tick of the kernel; what it has had too much
+        # by that is known by now, and is missing from the next period.
+        quota = round(self._share * self._period_ns)
+        if self._used_before:
+            self._debt = max(0, self._debt + self._used() - quota)
+        self._budget = max(0, quota - self._debt)
         self._look()
         self._used_before = {pid: _cpu_ns(pid) for pid in self.pids}
         self.stopping = False
@@ -88,13 +93,15 @@ class Claim:
         self._agent.loop.at(self._end, self._quota)
         self._measure()
 
+    def _used(self) -> int:
+        return sum(max(0, _cpu_ns(pid) - self._used_before.get(pid, 0)) for pid in self.pids)
+
     def _measure(self) -> None:
         loop = self._agent.loop
         if self.over or self.stopping or loop.now >= self._end:
             return
         self._look()
-        used = sum(_cpu_ns(pid) - self._used_before.get(pid, 0) for pid in self.pids)
-        left = round(self._share * self._period_ns) - used
+        left = self._budget - self._used()
         if left <= 0:
             self.stopping = True
             self._agent.apply()
@@ -185,7 +192,7 @@ def _kill(pid: int, number: int) -> None:
 
 def main() -> None:
     """The agent's entry: its configuration is the one argument, as JSON."""
-    sc.prctl(_PR_SET_TIMERSLACK, 1)
+    sc.wake_promptly()
     agent = Agent(loads(sys.argv[-1])["proc"])
     agent.loop.writer.raw(b'{"_ready":true}\n')
     agent.loop.writer.flush()

@@ -57,6 +57,7 @@ class Freeze(Fault):
 
     def _act(self, target: Target) -> None:
         self.holds.take(("running", target.node), self.id)
+        cpu.pause(self.testbed, target.node)
         self.testbed.node(target.node).freeze()
 
     def _verify(self, target: Target) -> None:
@@ -66,6 +67,6 @@ class Freeze(Fault):
 
     def _heal(self, target: Target) -> None:
         if self.holds.release(("running", target.node), self.id):
-            stops.thaw(self.testbed, target.node)
-            cpu.hold(self.testbed, target.node)
+            stops.thaw(self.testbed, target.node, cpu.pause(self.testbed, target.node))
+            cpu.resume(self.testbed, target.node)
             self.testbed.recorder.emit("node", node=target.node, state="thawed")

@@ -50,9 +50,9 @@ def hung_inside(testbed: Testbed, node: str) -> list[int]:
     return [number_inside(pid) for process in hung for pid in process.tree()]
 
 
-def thaw(testbed: Testbed, node: str) -> None:
-    """Let a node's processes go on, but for the services that hang by another fault."""
-    host, kept = testbed.node(node), hung_inside(testbed, node)
+def thaw(testbed: Testbed, node: str, spared: list[int]) -> None:
+    """Let a node's processes go on, but for `spared` and the services that hang by another fault."""
+    host, kept = testbed.node(node), [*spared, *hung_inside(testbed, node)]
     if not kept:
         host.thaw()
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 
 CLONE_NEWNS = 0x0002_0000
 CLONE_FS = 0x0000_0200
@@ -28,10 +29,13 @@ MNT_DETACH = 0x2
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_TIMERSLACK = 29
+_SHORT_SLICE_NS = 100_000
 
 # The same numbers on every architecture that came after the unified table; pivot_root is older.
 _SYS_PIDFD_SEND_SIGNAL = 424
 _SYS_PIDFD_OPEN = 434
+_SYS_SCHED_SETATTR = {"x86_64": 314}.get(os.uname().machine, 274)
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}.get(os.uname().machine, 41)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -81,6 +85,19 @@ def sethostname(name: str) -> None:
 def prctl(option: int, argument: int) -> None:
     """prctl(2)."""
     _checked(_libc.prctl(option, argument, 0, 0, 0), "prctl")
+
+
+def wake_promptly() -> None:
+    """Let the calling thread be woken as soon as the kernel will have it, though others are busy.
+
+    Its timers are no longer put off by 50 us (prctl(2)), and it asks for short slices of the processor,
+    for which a waking thread may take it from a running one (sched_setattr(2), Linux 6.12), both of
+    which anybody may.  Kernels without the latter refuse it or take it for nothing.
+    """
+    prctl(_PR_SET_TIMERSLACK, 1)
+    # struct sched_attr: size, policy, flags, nice, priority, runtime (ns), deadline, period.
+    attributes = struct.pack("=IIQiIQQQ", 48, 0, 0, 0, 0, _SHORT_SLICE_NS, 0, 0)
+    _libc.syscall(_SYS_SCHED_SETATTR, 0, attributes, 0)
 
 
 def inotify_modified(path: str) -> int:
