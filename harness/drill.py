@@ -51,7 +51,6 @@ class Drill:
         """No less than any backup's down interval: three advertisements and a skew (RFC 9568 section 6.1)."""
         return 3 * self._advert_s() + max(1.0, self._advert_s())
 
-    @property
     def _preempt_delay_s(self) -> float:
         """The longest preempt_delay of the configurations in force."""
         configs = self.testbed.recorder.timeline.of("config", service="keepalived")
@@ -158,7 +157,7 @@ class Drill:
         return next((event.text for event in reversed(told) if event.path == told[0].path), "")
 
     def _follow(self, since_ns: int, phase: str, when: str, least_s: float = 0.0, downs: float = 1.2) -> bool:
-        patience_s = 3 * self._down_s() + self._preempt_delay_s + 3.0 + least_s
+        patience_s = 3 * self._down_s() + self._preempt_delay_s() + 3.0 + least_s
         try:
             self._settle(since_ns, patience_s, least_s, downs)
         except WaitExpired as expired:
@@ -173,10 +172,11 @@ class Drill:
         Where an owner does not change, no less than `least_s` is waited for that.
         """
         situation, recorder = self.testbed.situation, self.testbed.recorder
+        preempt_delay_s = self._preempt_delay_s()
 
         def calm_at() -> int:
             last_change = max(situation.owner_since.values(), default=0)
-            calm_s = downs * self._down_seen_s() + self._preempt_delay_s
+            calm_s = downs * self._down_seen_s() + preempt_delay_s
             if last_change <= since_ns:
                 calm_s = max(calm_s, least_s)
             return max(since_ns, last_change) + int(calm_s * _NS)

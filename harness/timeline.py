@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,41 +79,48 @@ def parse_event(line: str | bytes) -> Event:
     return Event(t, kind, record)
 
 
+# Time (ns), number in the order of arrival, event: no two compare equal.
+_Entry = tuple[int, int, Event]
+
+
 class Timeline:
     """Events in order of time, with the questions that judges ask of them."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
-        self._events: list[Event] = sorted(events, key=lambda event: event.t)
-        self._sorted = True
+        self._all: list[_Entry] = []
+        self._of_kind: dict[str, list[_Entry]] = {}
+        for event in events:
+            self.add(event)
 
     def add(self, event: Event) -> None:
-        """Record an event; events may arrive out of order of time."""
-        if self._events and event.t < self._events[-1].t:
-            self._sorted = False
-        self._events.append(event)
+        """Record an event; events may arrive out of order of time, if not by much."""
+        entry = (event.t, len(self._all), event)
+        for entries in (self._all, self._of_kind.setdefault(event.kind, [])):
+            if entries and entry < entries[-1]:
+                insort(entries, entry)
+            else:
+                entries.append(entry)
 
     def __iter__(self) -> Iterator[Event]:
-        if not self._sorted:
-            self._events.sort(key=lambda event: event.t)
-            self._sorted = True
-        return iter(self._events)
+        return (event for _, _, event in self._all)
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._all)
 
     def of(
         self, *kinds: str, since: int | None = None, until: int | None = None, **fields: Any
     ) -> list[Event]:
         """Events of these kinds with these field values, from `since` to `until` (ns, both included)."""
-        found = []
-        for event in self:
-            if since is not None and event.t < since:
-                continue
-            if until is not None and event.t > until:
-                break
-            if event.kind in kinds and all(event.data.get(k) == v for k, v in fields.items()):
-                found.append(event)
-        return found
+        found: list[_Entry] = []
+        for kind in dict.fromkeys(kinds):
+            entries = self._of_kind.get(kind, [])
+            start = 0 if since is None else bisect_left(entries, (since,))
+            end = len(entries) if until is None else bisect_left(entries, (until + 1,))
+            found += entries[start:end]
+        if len(kinds) > 1:
+            found.sort()
+        wanted = fields.items()
+        return [event for _, _, event in found if all(event.data.get(k) == v for k, v in wanted)]
 
     def first(self, *kinds: str, **criteria: Any) -> Event | None:
         """The first event that `of` would give, or None."""
