@@ -44,5 +44,8 @@ def must_catch(verdicts: list[Verdict], name: str, aspect: str | None = None) ->
     for verdict in judged:
         if verdict.status is Status.FAIL:
             return verdict
+    for verdict in judged:
+        if verdict.status is Status.UNKNOWN:
+            verdict.check()
     said = "\n".join(verdict.text() for verdict in judged) or "it was not judged"
     raise CheckFailed(f"the saboteur was not caught by {name} {aspect or ''}:\n{said}")

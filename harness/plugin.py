@@ -73,6 +73,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "testbed(architecture, **options): the testbed that the `testbed` fixture builds for a test",
     )
 
+    if bubble.inside() and _wanted(config):
+        from harness import void
+
+        config.pluginmanager.register(void, "vipdrill-void")
+
 
 def _wanted(config: pytest.Config) -> bool:
     return bool(config.getoption("--vipdrill") or config.getini("vipdrill"))
@@ -144,9 +149,7 @@ def vipdrill_seed(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def artifact_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     """This test's own folder for evidence; kept as --vipdrill-keep says."""
-    folder = _artifacts(request.config) / re.sub(r"[^A-Za-z0-9._=-]+", "-", request.node.nodeid)[-150:].strip(
-        "-"
-    )
+    folder = _folder(request.node)
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
     keep = _given(request.config, "keep")
@@ -290,14 +293,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     from harness.report.matrix import Matrix, decode
 
     found = Matrix()
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if getattr(report, "when", "") != "teardown":
-                continue
-            for name, value in getattr(report, "user_properties", ()):
-                if name == _CELLS:
-                    for cell in decode(value):
-                        found.add(cell)
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    for report in reports:
+        if getattr(report, "when", "") != "teardown":
+            continue
+        for name, value in getattr(report, "user_properties", ()):
+            if name == _CELLS:
+                for cell in decode(value):
+                    found.add(cell)
+    void = _void_runs(reports)
+    if void:
+        terminalreporter.section("vipdrill: run again, as the machine was late and the verdict unknown")
+        for line in void:
+            terminalreporter.write_line(line)
     if not found:
         return
     terminalreporter.section("vipdrill matrix")
@@ -307,6 +315,31 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "matrix.md").write_text(found.markdown())
     terminalreporter.write_line(f"also in {folder / 'matrix.md'}")
+
+
+def _void_runs(reports: list[Any]) -> list[str]:
+    from harness import void
+
+    return void.told(reports)
+
+
+def _note_void(item: pytest.Item, error: BaseException, testbed: Testbed | None) -> None:
+    from harness import void
+
+    void.note(item, error, testbed)
+
+
+def start_afresh(item: pytest.Item) -> None:
+    """Forget a test's run that is void."""
+    if _testbed_key in item.stash:
+        del item.stash[_testbed_key]
+    item.stash[_failed_key] = False
+    shutil.rmtree(_folder(item), ignore_errors=True)
+
+
+def _folder(item: pytest.Item) -> Path:
+    name = re.sub(r"[^A-Za-z0-9._=-]+", "-", item.nodeid)[-150:].strip("-")
+    return _artifacts(item.config) / name
 
 
 # -- failures ----------------------------------------------------------------------------------------
@@ -337,6 +370,8 @@ def pytest_runtest_makereport(
     item.stash[_failed_key] = True
     error = call.excinfo.value
     testbed = item.stash.get(_testbed_key, None)
+    if report.when == "call":
+        _note_void(item, error, testbed)
     if isinstance(error, VipdrillError | CheckFailed):
         report.longrepr = f"{type(error).__name__}: {error}"
     if isinstance(error, TestbedError) and report.when == "call":

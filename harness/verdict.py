@@ -196,7 +196,7 @@ _TELL: dict[str, Callable[[Event], str]] = {
     "service": lambda event: f"{event.node}: {event.service} {event.state}",
     "node": lambda event: f"{event.node}: {event.state}",
     "phase": lambda event: f"phase {event.name}",
-    "lag": lambda event: f"{event.source}: woke {event.lag_ns / 1e9:.4f} s late",
+    "lag": lambda event: f"{event.source}: {event.lag_ns / 1e9:.4f} s late",
     "note": lambda event: str(event.text),
 }
 

@@ -149,7 +149,7 @@ class TestVerdict:
                 "discarded by receivers: checksum",
             ),
             ("link", {"node": "lb1", "interface": "eth0", "up": False}, "lb1: eth0 down"),
-            ("lag", {"source": "probe", "lag_ns": 20_000_000}, "probe: woke 0.0200 s late"),
+            ("lag", {"source": "probe", "lag_ns": 20_000_000}, "probe: 0.0200 s late"),
             ("clock", {"offset_ns": 1}, "clock"),
         ],
     )

@@ -2,8 +2,8 @@
 
 One process for each testbed, in the fabric's network namespace.  It captures control traffic on all
 segments with the kernel's time stamps, listens to every node's netlink for addresses and links,
-learns of the end of supervised processes, and records how late it was itself.  Standard library
-only; it starts with every testbed.
+learns of the end of supervised processes, and records how late it was itself and how long they waited
+for a processor.  Standard library only; it starts with every testbed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from harness.fabric import netlink, rtnl
 from harness.kernel import syscalls as sc
 from harness.lean_json import dumps, loads
 from harness.observe import wire
+from harness.observe.run_queue import RunQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _SO_TIMESTAMPNS, _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 35, 26, 33
 _ETH_P_ALL = 0x0003
 _SNAP_BYTES = 2048
 _TICK_NS = 20_000_000
+_TICKS_A_LOOK = 5
 _LAG_WORTH_TELLING_NS = 1_000_000
 _STEP_NS = 500_000
 _SECOND_NS = 1_000_000_000
@@ -156,6 +158,7 @@ class Observer:
         self._epoll = select.epoll()
         self._last_wake = time.monotonic_ns()
         self._tick: bool = config.get("lag", True)
+        self._waits = RunQueue()
         self._packets = self._capture()
         self._add(self._packets.fileno(), self._packet)
         self._add(self._commands.fd, self._command)
@@ -288,15 +291,17 @@ class Observer:
             return
 
         def ended() -> None:
+            self._waits.forget(pid)
             self._out.raw(_exited(identity, pid))
             self._drop(fd)
             os.close(fd)
 
+        self._waits.follow(identity, pid)
         self._add(fd, ended)
 
     def run(self) -> None:
         """Serve until the engine closes the command pipe; then the process ends."""
-        worst = 0
+        worst = ticks = 0
         second = due = time.monotonic_ns()
         self._out.raw(b'{"_ready":true}\n')
         while not self._commands.closed:
@@ -313,9 +318,13 @@ class Observer:
                 worst = max(worst, now - due - _TICK_NS)
                 due = now
                 self._clock.check()
+                ticks += 1
+                if ticks % _TICKS_A_LOOK == 0:
+                    self._waits.look()
                 if now - second >= _SECOND_NS:
-                    if worst > _LAG_WORTH_TELLING_NS:
-                        self._out.emit(now, "lag", source="observer", lag_ns=worst)
+                    self._tell_lag(now, "observer", worst)
+                    for identity, waited in self._waits.worst():
+                        self._tell_lag(now, identity, waited)
                     worst, second = 0, now
         self._packet()
         for watch in self._watches.values():
@@ -324,6 +333,10 @@ class Observer:
         # Closed first: the engine need not wait for the sockets, which take the kernel 10 ms and more.
         os.close(self._out.fd)
         os._exit(0)
+
+    def _tell_lag(self, now: int, source: str, lag_ns: int) -> None:
+        if lag_ns > _LAG_WORTH_TELLING_NS:
+            self._out.emit(now, "lag", source=source, lag_ns=lag_ns)
 
 
 def _exited(identity: str, pid: int) -> bytes:
