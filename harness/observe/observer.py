@@ -34,7 +34,6 @@ _SO_TIMESTAMPNS, _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 35, 26, 33
 _ETH_P_ALL = 0x0003
 _SNAP_BYTES = 2048
 _TICK_NS = 20_000_000
-_TICKS_A_LOOK = 5
 _LAG_WORTH_TELLING_NS = 1_000_000
 _STEP_NS = 500_000
 _SECOND_NS = 1_000_000_000
@@ -301,7 +300,7 @@ class Observer:
 
     def run(self) -> None:
         """Serve until the engine closes the command pipe; then the process ends."""
-        worst = ticks = 0
+        worst = 0
         second = due = time.monotonic_ns()
         self._out.raw(b'{"_ready":true}\n')
         while not self._commands.closed:
@@ -318,9 +317,7 @@ class Observer:
                 worst = max(worst, now - due - _TICK_NS)
                 due = now
                 self._clock.check()
-                ticks += 1
-                if ticks % _TICKS_A_LOOK == 0:
-                    self._waits.look()
+                self._waits.look()
                 if now - second >= _SECOND_NS:
                     self._tell_lag(now, "observer", worst)
                     for identity, waited in self._waits.worst():

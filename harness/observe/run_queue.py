@@ -12,20 +12,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Threads come and go seldom, and looking for them costs more than looking at them.
+_LOOKS_A_SEARCH = 10
+
 
 class RunQueue:
     """The waits of followed processes, of their threads and descendants.
 
     Source: the second figure of /proc/PID/task/TID/schedstat, the time spent waiting on a run queue in
-    nanoseconds (kernel documentation, scheduler/sched-stats).  Stopped and sleeping processes wait for
-    nothing.  Where the kernel does not count it, nothing is ever told.
+    nanoseconds (kernel documentation, scheduler/sched-stats), which grows by a whole wait when that
+    ends.  Stopped and sleeping processes wait for nothing.  Where the kernel does not count it, nothing
+    is ever told.
     """
 
     def __init__(self) -> None:
         self._followed: dict[int, str] = {}
-        self._seen: dict[int, int] = {}
-        self._before: dict[str, int] = {}
+        self._threads: dict[int, _Thread] = {}
         self._worst: dict[str, int] = {}
+        self._looks = 0
 
     def follow(self, identity: str, pid: int) -> None:
         """Look at this process from now on."""
@@ -36,24 +40,55 @@ class RunQueue:
         self._followed.pop(pid, None)
 
     def look(self) -> None:
-        """Take the waits since the look before; to be called every so often."""
-        seen: dict[int, int] = {}
-        for pid, identity in self._followed.items():
-            longest = 0
-            for thread in _threads(pid):
-                waited = _waited_ns(thread)
-                seen[thread] = waited
-                longest = max(longest, waited - self._seen.get(thread, waited))
-            # One wait may have a look in its middle, so two spans between looks count together.
-            together = longest + self._before.get(identity, 0)
-            self._before[identity] = longest
-            self._worst[identity] = max(together, self._worst.get(identity, 0))
-        self._seen = seen
+        """Take the waits since the look before; to be called every few milliseconds.
+
+        The oftener, the less do several short waits pass for a long one.
+        """
+        if self._looks % _LOOKS_A_SEARCH == 0:
+            self._search()
+        self._looks += 1
+        for number, thread in list(self._threads.items()):
+            waited = thread.look()
+            if waited is None:
+                del self._threads[number]
+                thread.close()
+            elif waited > self._worst.get(thread.identity, 0):
+                self._worst[thread.identity] = waited
 
     def worst(self) -> Iterator[tuple[str, int]]:
-        """Each process and the most that it waited for within two looks (ns), since this was asked before."""
+        """Each process and the most that it waited between two looks (ns), since this was asked before."""
         found, self._worst = self._worst, {}
         yield from found.items()
+
+    def _search(self) -> None:
+        found = {number: identity for pid, identity in self._followed.items() for number in _threads(pid)}
+        for number in self._threads.keys() - found.keys():
+            self._threads.pop(number).close()
+        for number, identity in found.items():
+            if number not in self._threads:
+                try:
+                    self._threads[number] = _Thread(identity, number)
+                except OSError:
+                    continue
+
+
+class _Thread:
+    def __init__(self, identity: str, number: int) -> None:
+        self.identity = identity
+        self._fd = os.open(f"/proc/{number}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        self._waited = -1
+
+    def look(self) -> int | None:
+        """What it has waited since the look before (ns); None if it has ended."""
+        try:
+            waited = int(os.pread(self._fd, 128, 0).split()[1])
+        except (OSError, IndexError):
+            return None
+        before, self._waited = self._waited, waited
+        return waited - before if before >= 0 else 0
+
+    def close(self) -> None:
+        os.close(self._fd)
 
 
 def _threads(pid: int) -> list[int]:
@@ -69,11 +104,3 @@ def _threads(pid: int) -> list[int]:
             continue
         threads += own
     return threads
-
-
-def _waited_ns(thread: int) -> int:
-    try:
-        with open(f"/proc/{thread}/schedstat", "rb", buffering=0) as stat:
-            return int(stat.read(128).split()[1])
-    except (OSError, IndexError):
-        return 0
