@@ -144,9 +144,9 @@ class Lab:
             member=member if result == "ok" else None,
         )
 
-    def lag(self, at_s: float, late_s: float) -> None:
-        """The harness was late by so much in the second before."""
-        self.add(at_s, "lag", source="observer", lag_ns=round(late_s * 1e9))
+    def lag(self, at_s: float, late_s: float, source: str = "observer") -> None:
+        """Something was late by so much until then."""
+        self.add(at_s, "lag", source=source, lag_ns=round(late_s * 1e9))
 
     # -- stretches of events -----------------------------------------------------------------------
 
@@ -206,6 +206,6 @@ def failover(
     lab.announce("lb2", taken_s, 6.0)
     lab.probes(0.6, 6.0, (2.03, taken_s + 0.002 + outage_late_s))
     if lag_s:
-        lab.lag(2.5, lag_s)
+        lab.lag(taken_s, lag_s)
     lab.add(6.0, "phase", name="done")
     return lab

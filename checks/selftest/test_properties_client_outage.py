@@ -76,14 +76,21 @@ class TestSaboteurs:
 
     def test_losses_of_an_overloaded_testbed_are_unknown(self) -> None:
         lab = failover(outage_late_s=1.5)
-        lab.lag(3.0, 0.06)
+        lab.lag(2.4, 0.3, "lb2/haproxy")
+        lab.lag(2.4, 0.2, "m1/master")
         found = judge(lab)["outage"]
         assert found.status is Status.UNKNOWN
-        assert "woke up to 0.06 s late" in found.sentence
+        assert "late by 0.5 s in all" in found.sentence
+
+    @pytest.mark.parametrize("source", ["observer", "probe:else", "lb2/keepalived"])
+    def test_lateness_of_who_serves_no_client_excuses_no_long_outage(self, source: str) -> None:
+        lab = failover(outage_late_s=1.5)
+        lab.lag(2.4, 0.5, source)
+        assert judge(lab)["outage"].status is Status.FAIL
 
     def test_a_little_lateness_excuses_no_long_outage(self) -> None:
         lab = failover(outage_late_s=1.5)
-        lab.lag(3.0, 0.04)
+        lab.lag(2.4, 0.3, "lb2/haproxy")
         assert judge(lab)["outage"].status is Status.FAIL
 
     def test_one_request_lost_while_nothing_was_wrong(self) -> None:
@@ -101,13 +108,13 @@ class TestSaboteurs:
     def test_a_request_timed_out_while_the_testbed_itself_stood_still(self) -> None:
         lab = quiet()
         lab.probe(3.005, "timeout", 0.5)
-        lab.lag(3.2, 0.2)
+        lab.lag(3.4, 0.5, "lb1/haproxy")
         assert judge(lab)["without a fault"].status is Status.UNKNOWN
 
     def test_a_reset_is_not_excused_by_lateness_alone(self) -> None:
         lab = quiet()
         lab.probe(3.005, "reset", 0.01)
-        lab.lag(3.2, 0.2)
+        lab.lag(3.0, 0.5, "lb1/haproxy")
         assert judge(lab)["without a fault"].status is Status.FAIL
 
     def test_a_request_lost_by_the_loss_of_the_standby(self) -> None:

@@ -152,7 +152,7 @@ class TestSaboteurs:
     def test_losses_of_a_testbed_that_stood_still_are_unknown(self) -> None:
         lab = removed(1.5)
         lab.attempt(6.005, None)
-        lab.lag(6.3, 0.2)
+        lab.lag(6.5, 0.5, "lb1/haproxy")
         assert judge(lab)["removal"].status is Status.UNKNOWN
 
     def test_an_illness_that_nobody_knows_is_unknown(self) -> None:

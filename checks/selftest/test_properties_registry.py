@@ -78,15 +78,16 @@ class TestFacts:
         assert (back.segment, list(back.speakers)) == ("back", ["10.9.0.1"])
         assert list(front.speakers) == ["lb1", "lb2"]
 
-    def test_lateness_counts_where_its_second_overlaps(self) -> None:
+    def test_lateness_counts_in_its_time_and_a_second_longer(self) -> None:
         lab = Lab()
         lab.lag(3.0, 0.5)
         facts = Facts.of(lab.timeline())
         second = 10**9
         base = facts.lags[0].t
-        assert facts.lag_s(base - 5 * second, base - 2 * second) == 0
+        assert facts.lag_s(base - 5 * second, base - second) == 0
         assert facts.lag_s(base - 5 * second, base - second // 2) == 0.5
-        assert facts.lag_s(base + 1, base + second) == 0
+        assert facts.lag_s(base + second, base + 2 * second) == 0.5
+        assert facts.lag_s(base + second + 1, base + 2 * second) == 0
 
     @pytest.mark.parametrize(
         ("fault", "target", "effect"),

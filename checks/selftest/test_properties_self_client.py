@@ -56,5 +56,5 @@ class TestSaboteurs:
     def test_a_testbed_that_stood_still_is_unknown(self) -> None:
         lab = asked("m1")
         lab.attempt(2.505, None, client="m1")
-        lab.lag(2.9, 0.2)
+        lab.lag(3.0, 0.5, "lb1/haproxy")
         assert judge(lab)["member"].status is Status.UNKNOWN

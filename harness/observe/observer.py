@@ -22,6 +22,7 @@ from harness.fabric import netlink, rtnl
 from harness.kernel import syscalls as sc
 from harness.lean_json import dumps, loads
 from harness.observe import wire
+from harness.observe.lateness import LAG_TOLD_NS, LOOK_NS
 from harness.observe.run_queue import RunQueue
 
 TYPE_CHECKING = False
@@ -33,8 +34,6 @@ _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_PROMISC, _PACKET_IGNORE_OUTGOING
 _SO_TIMESTAMPNS, _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 35, 26, 33
 _ETH_P_ALL = 0x0003
 _SNAP_BYTES = 2048
-_TICK_NS = 20_000_000
-_LAG_WORTH_TELLING_NS = 1_000_000
 _STEP_NS = 500_000
 _SECOND_NS = 1_000_000_000
 _GROUPS = rtnl.RTMGRP_LINK | rtnl.RTMGRP_IPV4_IFADDR | rtnl.RTMGRP_IPV6_IFADDR
@@ -300,12 +299,11 @@ class Observer:
 
     def run(self) -> None:
         """Serve until the engine closes the command pipe; then the process ends."""
-        worst = 0
-        second = due = time.monotonic_ns()
+        due = time.monotonic_ns()
         self._out.raw(b'{"_ready":true}\n')
         while not self._commands.closed:
             sent = self._out.flush()
-            timeout = max(0, due + _TICK_NS - time.monotonic_ns()) / 1e9 if self._tick else None
+            timeout = max(0, due + LOOK_NS - time.monotonic_ns()) / 1e9 if self._tick else None
             ready = self._epoll.poll(timeout if sent else 0.01)
             now = time.monotonic_ns()
             for fd, _ in ready:
@@ -313,16 +311,12 @@ class Observer:
                 if handler:
                     handler()
             self._last_wake = now
-            if self._tick and now >= due + _TICK_NS:
-                worst = max(worst, now - due - _TICK_NS)
+            if self._tick and now >= due + LOOK_NS:
+                self._tell_lag(now, "observer", now - due - LOOK_NS)
                 due = now
                 self._clock.check()
-                self._waits.look()
-                if now - second >= _SECOND_NS:
-                    self._tell_lag(now, "observer", worst)
-                    for identity, waited in self._waits.worst():
-                        self._tell_lag(now, identity, waited)
-                    worst, second = 0, now
+                for identity, waited in self._waits.look():
+                    self._tell_lag(now, identity, waited)
         self._packet()
         for watch in self._watches.values():
             watch.readable()
@@ -332,7 +326,7 @@ class Observer:
         os._exit(0)
 
     def _tell_lag(self, now: int, source: str, lag_ns: int) -> None:
-        if lag_ns > _LAG_WORTH_TELLING_NS:
+        if lag_ns >= LAG_TOLD_NS:
             self._out.emit(now, "lag", source=source, lag_ns=lag_ns)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from time import monotonic_ns
 
 from harness.lean_json import dumps
+from harness.observe.lateness import LAG_TOLD_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,12 +26,11 @@ _OK = b'{"t":%%d,"kind":"probe",%s,"seq":%%d,"start":%%d,"end":%%d,"result":"ok"
 
 
 class Reporter:
-    """Writes `probe` events, and keeps the lateness of the probe's own timers for `lag` events."""
+    """Writes `probe` events, and `lag` events about the probe's own timers."""
 
     def __init__(self, loop: Loop, client: str) -> None:
         self._loop, self._client = loop, client
         self._ok: dict[tuple[bytes, str | None], bytes] = {}
-        self._worst_lag_ns = 0
         self._lag_told = 0
         self._last: dict[bytes, str] = {}
 
@@ -59,12 +59,10 @@ class Reporter:
             loop.flush_soon()
 
     def woke(self, due: int, now: int) -> None:
-        """Note how late a timer fired; tells the worst of each second."""
-        self._worst_lag_ns = max(self._worst_lag_ns, now - due)
-        if now - self._lag_told >= 1_000_000_000:
-            if self._lag_told and self._worst_lag_ns > 0:
-                self._loop.writer.emit(now, "lag", source=f"probe:{self._client}", lag_ns=self._worst_lag_ns)
-            self._lag_told, self._worst_lag_ns = now, 0
+        """Tell how late a timer fired, once for all timers that were due meanwhile."""
+        if now - due >= LAG_TOLD_NS and due > self._lag_told:
+            self._loop.writer.emit(now, "lag", source=f"probe:{self._client}", lag_ns=now - due)
+            self._lag_told = now
 
 
 class Pace:

@@ -28,7 +28,6 @@ class RunQueue:
     def __init__(self) -> None:
         self._followed: dict[int, str] = {}
         self._threads: dict[int, _Thread] = {}
-        self._worst: dict[str, int] = {}
         self._looks = 0
 
     def follow(self, identity: str, pid: int) -> None:
@@ -39,11 +38,12 @@ class RunQueue:
         """It has ended."""
         self._followed.pop(pid, None)
 
-    def look(self) -> None:
-        """Take the waits since the look before; to be called every few milliseconds.
+    def look(self) -> Iterator[tuple[str, int]]:
+        """Each process that waited since the look before, and how long its longest-waiting thread did (ns).
 
-        The oftener, the less do several short waits pass for a long one.
+        To be called every few milliseconds: the oftener, the less do several short waits pass for a long one.
         """
+        worst: dict[str, int] = {}
         if self._looks % _LOOKS_A_SEARCH == 0:
             self._search()
         self._looks += 1
@@ -52,13 +52,9 @@ class RunQueue:
             if waited is None:
                 del self._threads[number]
                 thread.close()
-            elif waited > self._worst.get(thread.identity, 0):
-                self._worst[thread.identity] = waited
-
-    def worst(self) -> Iterator[tuple[str, int]]:
-        """Each process and the most that it waited between two looks (ns), since this was asked before."""
-        found, self._worst = self._worst, {}
-        yield from found.items()
+            elif waited > worst.get(thread.identity, 0):
+                worst[thread.identity] = waited
+        yield from worst.items()
 
     def _search(self) -> None:
         found = {number: identity for pid, identity in self._followed.items() for number in _threads(pid)}

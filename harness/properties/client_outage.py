@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import Counter
 
 from harness.bounds.bound import RESOLUTION_S, Bound, number
-from harness.properties.facts import SECOND_NS, Facts, FaultSpan
-from harness.properties.overload import overloaded
+from harness.properties.facts import Facts, FaultSpan
+from harness.properties.overload import excuse, overloaded
 from harness.properties.proxy_end import ProxyEnd, proxy_ends
 from harness.properties.quiet import quiet_again
 from harness.properties.streams import Outage, Stream, outages, streams
@@ -58,7 +58,7 @@ def _during(facts: Facts, takeover: Takeover, stream: Stream) -> Verdict:
         why = _unbounded(takeover)
         return _verdict(stream, fault, status, f"{sentence}; {why}", measured, evidence=_evidence(runs))
     status, words = weigh(measured, bound, facts.lag_s(fault.inject_ns, until_ns), resolution=0.0)
-    if status is Status.FAIL and (late := overloaded(facts, stream.attempts, fault.inject_ns, until_ns)):
+    if status is Status.FAIL and (late := overloaded(facts, lost)):
         status, words = Status.UNKNOWN, f"{words}, but {late}"
     if any(run.to_ns is None for run in runs) and status is Status.PASS:
         status, words = Status.UNKNOWN, "it had not ended when the drill did"
@@ -148,9 +148,8 @@ def _otherwise(facts: Facts, stream: Stream) -> Verdict:
     sent = len(attempts)
     sentence = f"{stream.client} lost {measured} of {sent} attempts{_causes(lost)} while nothing was wrong"
     status = Status.FAIL if lost else Status.PASS
-    explained = [overloaded(facts, stream.attempts, a.t - SECOND_NS, a.end) for a in lost]
-    if lost and all(explained):
-        status, sentence = Status.UNKNOWN, f"{sentence}, but {explained[0]}"
+    if late := excuse(facts, lost):
+        status, sentence = Status.UNKNOWN, f"{sentence}, but {late}"
     return Verdict(
         NAME,
         status,

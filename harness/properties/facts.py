@@ -7,13 +7,14 @@ began; who speaks VRRP without a readable configuration (an appliance) is known 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from harness.bounds.vrrp import Speaker, down_us
 from harness.configs.keepalived_model import KeepalivedConfig, VrrpInstance
+from harness.observe.lateness import LOOK_NS
 from harness.properties.in_force import PROXIES, keepalived_at
 from harness.timeline import Event, Timeline
 
@@ -171,9 +172,19 @@ class Facts:
         return self.timeline.of("lag")
 
     def lag_s(self, from_ns: int, to_ns: int) -> float:
-        """The largest lateness of the harness within a window (a lag event covers the second before it)."""
-        found = [e.lag_ns for e in self.lags if from_ns <= e.t and e.t - SECOND_NS <= to_ns]
+        """The largest lateness that may have moved what happened within a window (s).
+
+        What was late in the second before it counts as well: that is when timers were armed that fired
+        in the window.
+        """
+        found = [e.lag_ns for e in self.lags_within(from_ns - SECOND_NS, to_ns)]
         return max(found, default=0) / 1e9
+
+    def lags_within(self, from_ns: int, to_ns: int) -> Iterator[Event]:
+        """All that was late at some time within a window."""
+        for lag in self.lags:
+            if from_ns <= lag.t and lag.t - lag.lag_ns - LOOK_NS <= to_ns:
+                yield lag
 
     def effect(self, fault: FaultSpan, router: VirtualRouter) -> Effect:
         """What a fault does to a virtual router: silences a speaker, nothing, or what tracking decides."""

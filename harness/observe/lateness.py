@@ -1,0 +1,13 @@
+"""When an agent tells that something was late, and from when to when that was.
+
+A `lag` event of `lag_ns` at `t` says: from `t - lag_ns` to `t` somebody had to wait for a processor or
+was not woken.  Who tells of another process looks at it every `LOOK_NS` only, so that lateness began up
+to that much earlier.
+"""
+
+from __future__ import annotations
+
+# What is shorter than this drowns in the scheduler's own slices and is not told.
+LAG_TOLD_NS = 2_000_000
+# How often the observer looks at itself and at the services.
+LOOK_NS = 20_000_000
