@@ -65,11 +65,11 @@ class Drill:
         Raises NotSteady, which tells what was seen last.
         """
         try:
-            self._settle(time.monotonic_ns(), _STEADY_S + 4 * self._down_s())
+            self._settle("before the fault", time.monotonic_ns(), _STEADY_S + 4 * self._down_s())
         except WaitExpired as expired:
             raise NotSteady(f"no steady state: {expired}") from None
         self.testbed.recorder.emit("phase", name="steady")
-        self.testbed.recorder.pass_time(time.monotonic_ns() + int(_BASELINE_S * _NS))
+        self.testbed.recorder.pass_time(time.monotonic_ns() + int(_BASELINE_S * _NS), "a baseline")
 
     def strike(self, what: str | Fault, *, at_once: bool = False) -> Fault:
         """Inject a fault, given as `FAULT[:TARGET]` or made, at a random phase of the advertisement cycle.
@@ -80,7 +80,8 @@ class Drill:
         situation, recorder = self.testbed.situation, self.testbed.recorder
         if situation.last_advert and not at_once:
             newest = self.next_adverts(1)
-            recorder.pass_time(newest.t + int(self._random.random() * self._advert_s() * _NS))
+            phase_s = self._random.random() * self._advert_s()
+            recorder.pass_time(newest.t + int(phase_s * _NS), "the phase of the advertisement cycle")
         recorder.emit("phase", name="fault")
         situation.forget_streaks()
         fault.inject()
@@ -159,14 +160,16 @@ class Drill:
     def _follow(self, since_ns: int, phase: str, when: str, least_s: float = 0.0, downs: float = 1.2) -> bool:
         patience_s = 3 * self._down_s() + self._preempt_delay_s() + 3.0 + least_s
         try:
-            self._settle(since_ns, patience_s, least_s, downs)
+            self._settle(when, since_ns, patience_s, least_s, downs)
         except WaitExpired as expired:
-            self.testbed.recorder.emit("note", text=f"{when}: {expired}")
+            self.testbed.recorder.emit("note", text=str(expired))
             return False
         self.testbed.recorder.emit("phase", name=phase)
         return True
 
-    def _settle(self, since_ns: int, timeout_s: float, least_s: float = 0.0, downs: float = 1.2) -> None:
+    def _settle(
+        self, when: str, since_ns: int, timeout_s: float, least_s: float = 0.0, downs: float = 1.2
+    ) -> None:
         """Wait until owners have been the same for so many down intervals, and clients are served.
 
         Where an owner does not change, no less than `least_s` is waited for that.
@@ -187,7 +190,16 @@ class Drill:
             served = all(situation.streak.get(client, 0) >= _STREAK for client in self.testbed.clients)
             return served and time.monotonic_ns() >= calm_at()
 
-        recorder.wait(settled, timeout_s, "clients served and owners stable", situation.summary)
+        awaited = f"{when}: clients served and owners stable for {self._calm_words(downs, least_s)}"
+        recorder.wait(settled, timeout_s, awaited, situation.summary)
+
+    def _calm_words(self, downs: float, least_s: float) -> str:
+        calm_s, delay_s = downs * self._down_seen_s(), self._preempt_delay_s()
+        words = f"{calm_s + delay_s:.1f} s ({downs:g} down intervals"
+        words += f" and preempt_delay {delay_s:g} s)" if delay_s else ")"
+        return words + (
+            f", or {least_s:.1f} s of checks without a change" if least_s > calm_s + delay_s else ""
+        )
 
     def _down_seen_s(self) -> float:
         """A down interval of VRRP as the wire shows it, with the largest skew."""

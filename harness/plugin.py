@@ -163,6 +163,7 @@ def new_testbed(
 ) -> Iterator[Callable[..., Testbed]]:
     """A function that builds a testbed: `new_testbed("vip-l7", advert_int=1)`, or of a Topology."""
     import topologies
+    from harness.report import slowest
     from harness.testbed import Testbed
     from harness.topology import Topology
 
@@ -196,6 +197,7 @@ def new_testbed(
     yield build
     for testbed in reversed(made):
         testbed.close()
+        request.node.user_properties.append((slowest.PROPERTY, slowest.encode(testbed.recorder.waited)))
         if request.node.stash.get(_failed_key, False) or _given(request.config, "keep") == "all":
             _keep_evidence(testbed, _command_again(request.node))
 
@@ -291,6 +293,7 @@ def judge(request: pytest.FixtureRequest, testbed: Testbed) -> Callable[[], list
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The matrix of all that was judged, here and as Markdown beside the artifacts."""
     from harness.report.matrix import Matrix, decode
+    from harness.report.slowest import slowest
 
     found = Matrix()
     reports = [report for some in terminalreporter.stats.values() for report in some]
@@ -308,6 +311,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(line)
     if not found:
         return
+    terminalreporter.section("vipdrill: the ten slowest tests, and what they waited for")
+    for line in slowest(reports):
+        terminalreporter.write_line(line)
     terminalreporter.section("vipdrill matrix")
     for line in found.plain():
         terminalreporter.write_line(line)

@@ -34,6 +34,8 @@ class Recorder:
         self.on_line: Callable[[str, int, int], None] | None = None
         self.synced = 0
         """The number of the last `sync` that the observer has answered."""
+        self.waited: dict[str, float] = {}
+        """How long the engine waited for what (s)."""
         self._file: IO[bytes] = path.open("ab", buffering=0)
         self._epoll = select.epoll()
         self._agents: dict[int, Process] = {}
@@ -133,18 +135,27 @@ class Recorder:
         last_seen: Callable[[], str] = lambda: "nothing of it",
     ) -> None:
         """Take in events until `until()` holds. Raises WaitExpired, which tells what was seen last."""
-        deadline = time.monotonic() + timeout_s
-        self.pump(0)
-        while not until():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise WaitExpired(awaited, timeout_s, last_seen())
-            self.pump(left)
+        began = time.monotonic()
+        deadline = began + timeout_s
+        try:
+            self.pump(0)
+            while not until():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise WaitExpired(awaited, timeout_s, last_seen())
+                self.pump(left)
+        finally:
+            self._account(awaited, time.monotonic() - began)
 
-    def pass_time(self, until_ns: int) -> None:
+    def pass_time(self, until_ns: int, why: str = "time to watch") -> None:
         """Take in events until a moment of the monotonic clock."""
+        began = time.monotonic()
         while (left := until_ns - time.monotonic_ns()) > 0:
             self.pump(left / 1e9)
+        self._account(why, time.monotonic() - began)
+
+    def _account(self, awaited: str, seconds: float) -> None:
+        self.waited[awaited] = self.waited.get(awaited, 0.0) + seconds
 
     def _drain(self, fd: int) -> None:
         closed = False

@@ -39,7 +39,9 @@ class Restart(Fault):
         recorder = self.testbed.recorder
         process = self.testbed.process(target.node, target.service)
         recorder.wait(lambda: not process.running, _ENDING_S, f"the end of {target}", lambda: repr(process))
-        recorder.pass_time(time.monotonic_ns() + round(self.values["pause_s"] * 1e9))
+        recorder.pass_time(
+            time.monotonic_ns() + round(self.values["pause_s"] * 1e9), "the pause of a restart"
+        )
         self.testbed.start_service(target.node, target.service)
 
     def _heal(self, target: Target) -> None:
