@@ -8,6 +8,7 @@ import pytest
 
 from checks.judging import Judge, must_be_limited, must_catch, must_hold
 from harness.drill import Drill
+from harness.services.haproxy_admin import ask
 
 QUICK = {"script_interval": 0.3, "script_timeout": 0.2, "script_fall": 3}
 
@@ -35,6 +36,12 @@ def test_a_restart_closes_the_listeners_for_a_while(drill: Drill, judge: Judge) 
     verdicts = judge()
     must_be_limited(verdicts, "maintenance: requests")
     must_hold(verdicts, "maintenance: vip")
+
+
+@pytest.mark.testbed("vip-l7", **QUICK)
+def test_a_member_drains_without_loss(drill: Drill, judge: Judge) -> None:
+    drill.run("drain:m2")
+    must_hold(judge(), "maintenance", "client-outage", "single-owner")
 
 
 # -- controls ------------------------------------------------------------------------------------------
@@ -78,3 +85,27 @@ def test_a_reload_that_takes_the_address_away_is_caught(drill: Drill, judge: Jud
     drill.watch(0.5)
     drill.finish()
     must_catch(judge(), "maintenance", "vip")
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l7", **QUICK)
+def test_a_drained_member_that_is_still_asked_is_caught(drill: Drill, judge: Judge) -> None:
+    """Somebody else's script makes it ready again."""
+    drill.steady()
+    drill.strike("drain:m2")
+    for balancer in ("lb1", "lb2"):
+        node = drill.testbed.node(balancer)
+        assert ask(node, "/run/haproxy.sock", "set server api-members/m2 state ready") == ""
+    drill.watch(0.5)
+    drill.finish()
+    must_catch(judge(), "maintenance", "rotation")
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l7", **QUICK)
+def test_draining_the_last_member_is_caught(drill: Drill, judge: Judge) -> None:
+    drill.steady()
+    drill.strike("drain:members")
+    drill.watch(0.5)
+    drill.finish()
+    must_catch(judge(), "maintenance", "drain")

@@ -134,7 +134,7 @@ class Drill:
 
     def _decided_s(self, fault: Fault) -> tuple[float, float]:
         """How long checks of the service that was hit may take, after the fault and after its healing."""
-        if fault.name in ("reload", "restart"):
+        if fault.name in ("reload", "restart", "drain"):
             return 0.0, 0.0
         if any(target.service in PROXIES for target in fault.targets):
             configs = [self._latest(node, "keepalived") for node in self._balancers]
@@ -195,8 +195,9 @@ class Drill:
 
     def _calm_words(self, downs: float, least_s: float) -> str:
         calm_s, delay_s = downs * self._down_seen_s(), self._preempt_delay_s()
-        words = f"{calm_s + delay_s:.1f} s ({downs:g} down intervals"
-        words += f" and preempt_delay {delay_s:g} s)" if delay_s else ")"
+        words = f"{downs:g} down intervals" + (f" and preempt_delay {delay_s:g} s" if delay_s else "")
+        if self.testbed.situation.last_advert:
+            words += f" ({calm_s + delay_s:.1f} s)"
         return words + (
             f", or {least_s:.1f} s of checks without a change" if least_s > calm_s + delay_s else ""
         )

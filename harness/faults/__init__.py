@@ -28,6 +28,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "trip": ("trip", "Trip"),
     "restart": ("reload", "Restart"),
     "reload": ("reload", "Reload"),
+    "drain": ("drain", "Drain"),
     "link-down": ("link", "LinkDown"),
     "link-blocked": ("link", "LinkBlocked"),
     "link-oneway": ("link", "LinkOneWay"),

@@ -34,7 +34,9 @@ def judge(facts: Facts) -> list[Verdict]:
             if fault.fault == "reload" or fault.service in PROXIES:
                 found += [_requests(facts, fault, stream) for stream in streams(facts)]
             found += [v for router in facts.routers_at(fault.inject_ns) for v in _vip(facts, fault, router)]
-        elif fault.fault in ("stop", "drain") and set(fault.nodes) & members:
+        elif fault.fault == "drain":
+            found += [v for stream in streams(facts) for v in _taken_out(facts, fault, stream)]
+        elif fault.fault == "stop" and set(fault.nodes) & members:
             found += [v for stream in streams(facts) for v in _drained(facts, fault, stream)]
     return found
 
@@ -95,6 +97,39 @@ def _held(router: VirtualRouter, node: str) -> set[str]:
     """The addresses that a node's own configuration gives a virtual router."""
     instance = router.instances.get(node)
     return set(router.addresses) if instance is None else {a.address for a in instance.addresses}
+
+
+def _taken_out(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
+    """A member that balancers take out of rotation: nothing is lost, and it gets no new connection."""
+    end_ns = min(facts.until_next_fault(fault), fault.heal_ns or facts.end_ns)
+    lost = stream.lost(fault.inject_ns, end_ns)
+    late = excuse(facts, lost) or stream.ailing(fault.inject_ns)
+    status = (Status.UNKNOWN if late else Status.FAIL) if lost else Status.PASS
+    sentence = f"{stream.client} lost {len(lost)} attempts while {', '.join(fault.nodes)} drained"
+    sentence += f", but {late}" if late and lost else ""
+    bound = Bound(0, 0, "attempts", "connections that there are go on, new ones go to other members")
+    found = [
+        _verdict(fault, status, sentence, stream, len(lost), bound, tuple(lost[:_SHOWN]), aspect="drain")
+    ]
+    if fault.effective_ns is None:
+        return found
+    # An attempt is given to a member at some time between its start and its end.
+    new = [a for a in stream.attempts if fault.effective_ns <= a.start and a.end < end_ns]
+    strays = [a for a in new if a.result == "ok" and a.member in fault.nodes]
+    sentence = (
+        f"{', '.join(fault.nodes)} got {len(strays)} of {len(new)} new connections of {stream.client} "
+        "while it drained"
+    )
+    bound = Bound(
+        0, 0, "attempts", "HAProxy gives a member in drain no new connection (management guide, 9.3)"
+    )
+    status = Status.FAIL if strays else Status.PASS if new else Status.UNKNOWN
+    found.append(
+        _verdict(
+            fault, status, sentence, stream, len(strays), bound, tuple(strays[:_SHOWN]), aspect="rotation"
+        )
+    )
+    return found
 
 
 def _drained(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
