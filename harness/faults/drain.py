@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Drain(Fault):
-    """Every HAProxy takes a member out of rotation by its runtime API, connections go on; healed by `ready`."""
+    """Every HAProxy takes a member out of rotation (runtime API), connections go on; healed by `ready`."""
 
     name = "drain"
     default_target = "member"
