@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -39,9 +40,35 @@ def test_a_restart_closes_the_listeners_for_a_while(drill: Drill, judge: Judge) 
 
 
 @pytest.mark.testbed("vip-l7", **QUICK)
+def test_a_reload_without_hand_over_resets_who_waits(drill: Drill, judge: Judge) -> None:
+    """The limitation that a hand-over cures; the old worker is held up, so that somebody waits."""
+    drill.steady()
+    old = drill.testbed.process("lb1", "haproxy")
+    worker = old.tree()[1]
+    old.signal_children(signal.SIGSTOP)
+    drill.watch(0.1)
+    drill.strike("reload:active/haproxy,handover=no", at_once=True)
+    while not _awaits(worker, signal.SIGUSR1):
+        drill.watch(0.01)
+    old.signal_children(signal.SIGCONT)
+    drill.watch(0.5)
+    drill.finish()
+    verdicts = judge()
+    must_be_limited(verdicts, "maintenance: requests")
+    must_hold(verdicts, "maintenance: vip")
+
+
+@pytest.mark.testbed("vip-l7", **QUICK)
 def test_a_member_drains_without_loss(drill: Drill, judge: Judge) -> None:
     drill.run("drain:m2")
     must_hold(judge(), "maintenance", "client-outage", "single-owner")
+
+
+def _awaits(pid: int, number: int) -> bool:
+    """Whether a signal waits for a process to go on (proc_pid_status(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    pending = next(line for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return bool(int(pending.split()[1], 16) >> (number - 1) & 1)
 
 
 # -- controls ------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from functools import partial
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from harness import __version__, bubble, paths
 from harness.errors import TestbedError, UsageError, one_of
@@ -29,7 +30,7 @@ from harness.nodes.netns import NetnsNode
 from harness.nodes.process import Process
 from harness.observe.witnesses import Witnesses
 from harness.recorder import Recorder
-from harness.services.base import Service
+from harness.services.base import Context, Service
 from harness.situation import Situation
 from harness.snapshot import snapshot
 from harness.timeline import FORMAT
@@ -259,11 +260,22 @@ class Testbed:
             raise UsageError(f"{node}/{name} runs already")
         if old is not None:
             self.recorder.detach(old)
+        self._start_service(node, name, self.service(node, name).start)
+        if wait:
+            self._await_service(node, name)
+
+    def replace_service(self, node: str, name: str) -> None:
+        """Start a service that knows how (`replace`) beside its old process, which will end by itself."""
+        service: Any = self.service(node, name)
+        self._processes[node, name].expected_end = True
+        self._start_service(node, name, service.replace)
+
+    def _start_service(self, node: str, name: str, start: Callable[[NetnsNode, Context], Process]) -> None:
         service = self.service(node, name)
         log = self.nodes[node].log_dir / f"{name}.log"
         written = log.stat().st_size if log.exists() else 0
         began_ns = time.monotonic_ns()
-        process = service.start(self.nodes[node], self)
+        process = start(self.nodes[node], self)
         self._processes[node, name] = process
         self._tell_service(process, "started", began_ns)
         self._followed[process.pid] = process
@@ -272,8 +284,6 @@ class Testbed:
             self.recorder.attach(process)
         elif process.notify is None and service.ready_line:
             self.witnesses.expect_line(process, service.ready_line, written)
-        if wait:
-            self._await_service(node, name)
 
     def _await_service(self, node: str, name: str) -> None:
         """Wait until a service is ready, as far as it has a way to tell."""

@@ -38,14 +38,17 @@ def test_a_hung_service_stands_still_and_goes_on(bed: Testbed) -> None:
     with faults.parse("hang", bed):
         assert states(bed, "lb1", "keepalived") == {"T"}
         adverts_continue(bed, "lb2")
-    assert states(bed, "lb1", "keepalived") <= {"S", "R"}
+    assert "T" not in states(bed, "lb1", "keepalived")
     adverts_continue(bed, "lb1")
     assert lives(bed) == {"hang": LIFE}
 
 
 def test_only_the_children_can_hang(bed: Testbed) -> None:
     with faults.parse("hang:lb1/keepalived,which=children", bed):
-        assert states(bed, "lb1", "keepalived") == {"S", "T"}
+        # The first process may be at work just now, or waiting.
+        found = states(bed, "lb1", "keepalived")
+        assert "T" in found
+        assert found != {"T"}
     assert "T" not in states(bed, "lb1", "keepalived")
 
 
@@ -65,7 +68,7 @@ def test_a_thawed_host_lets_others_go_on_than_what_hangs(bed: Testbed) -> None:
     with faults.parse("hang:lb1", bed):
         with faults.parse("freeze:lb1", bed):
             assert states(bed, "lb1", "sleep") == {"T"}
-        assert states(bed, "lb1", "sleep") == {"S"}
+        assert "T" not in states(bed, "lb1", "sleep")
         assert states(bed, "lb1", "keepalived") == {"T"}
     other.signal(9)
 

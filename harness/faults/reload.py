@@ -55,6 +55,12 @@ class Reload(Fault):
     default_service = DEFAULT_SERVICE
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("config", "", "a file of this machine with the new configuration; without one: unchanged"),
+        Parameter(
+            "handover",
+            "yes",
+            "whether the new process gets the listening sockets; no: HAProxy is started anew (-sf)",
+            choices=("yes", "no"),
+        ),
     )
     ends_with_node = True
 
@@ -62,10 +68,13 @@ class Reload(Fault):
         self._text = _read(self.values["config"]) if self.values["config"] else None
         self._before: dict[Target, tuple[str, bytes]] = {}
         for target in targets:
+            service = self.testbed.service(target.node, target.service)
             try:
-                _reload_of(self.testbed.service(target.node, target.service))
+                _reload_of(service)
             except AttributeError:
                 raise UsageError(f"{target} knows no reload") from None
+            if self.values["handover"] == "no" and not hasattr(service, "replace"):
+                raise UsageError(f"{target} cannot be reloaded without a hand-over: only HAProxy can")
 
     def _act(self, target: Target) -> None:
         if self._text is not None:
@@ -81,6 +90,9 @@ class Reload(Fault):
 
     def _reload(self, target: Target) -> None:
         """Ask for it, and have its completion told."""
+        if self.values["handover"] == "no":
+            self.testbed.replace_service(target.node, target.service)
+            return
         process = self.testbed.process(target.node, target.service)
         service = self.testbed.service(target.node, target.service)
         written, self._asked_ns = process.log.stat().st_size, time.monotonic_ns()

@@ -51,6 +51,13 @@ def _requests(facts: Facts, fault: FaultSpan, stream: Stream) -> Verdict:
     asked = [a for a in stream.attempts if fault.inject_ns <= a.t < _until_ns(facts, fault)]
     sentence = f"{stream.client} lost {len(lost)} of {len(asked)} attempts from {fault} on"
     bound = Bound(0, 0, "attempts", "a reload keeps the listening sockets open throughout")
+    if fault.fault == "reload" and fault.parameters.get("handover") == "no":
+        if fault.nodes[0] == balancer_of(facts, stream.address, fault.inject_ns) and lost:
+            why = "the old process's sockets are not handed over: who waits in their queue is reset"
+            return _verdict(
+                fault, Status.LIMITATION, f"{sentence}: {why}", stream, len(lost), None, tuple(lost[:_SHOWN])
+            )
+        bound = Bound(0, 0, "attempts", "nobody waited in the queue of the old process's sockets")
     if fault.fault == "restart":
         owner = balancer_of(facts, stream.address, fault.inject_ns)
         if owner in fault.nodes and lost:

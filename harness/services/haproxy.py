@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
 SOCKET = "/run/haproxy.sock"
+_PIDS = "/run/haproxy.pid"
+_START = ("haproxy", "-Ws", "-f", CONFIG, "-p", _PIDS)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,15 @@ class Haproxy:
 
     def start(self, node: NetnsNode, context: Context) -> Process:
         """Start master and worker in the foreground, as systemd would (`-Ws` reports readiness)."""
-        return node.spawn(self.name, ["haproxy", "-Ws", "-f", CONFIG, "-p", "/run/haproxy.pid"], notify=True)
+        return node.spawn(self.name, _START, notify=True)
+
+    def replace(self, node: NetnsNode, context: Context) -> Process:
+        """Start anew beside the one that runs, which is told to finish (`-sf`); sockets are not handed over.
+
+        What service scripts did before there was a master (management guide, section 4).
+        """
+        old = node.read(_PIDS).decode().split()
+        return node.spawn(self.name, [*_START, "-sf", *old], notify=True)
 
     def stop(self, process: Process) -> None:
         """SIGTERM, as by its systemd unit: it ends at once, with its connections."""
