@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -19,6 +20,25 @@ QUICK = {"script_interval": 0.3, "script_timeout": 0.2, "script_fall": 3}
 def test_a_reload_costs_nothing(drill: Drill, judge: Judge, service: str) -> None:
     drill.run(f"reload:active/{service}")
     must_hold(judge(), "maintenance", "client-outage: without a fault", "single-owner")
+
+
+@pytest.mark.testbed("vip-l7", unicast=True, **QUICK)
+def test_a_peer_more_costs_nothing(drill: Drill, judge: Judge, tmp_path: Path) -> None:
+    text = _keepalived(drill)
+    more = re.sub(r"(unicast_peer \{\n(\s*))", r"\g<1>10.0.0.77\n\2", text)
+    assert more != text
+    drill.run(f"reload:active/keepalived,config={_written(tmp_path, more)}")
+    must_hold(judge(), "maintenance", "client-outage: without a fault", "single-owner", "vip-migration")
+
+
+@pytest.mark.testbed("vip-l7", serve="both", **QUICK)
+def test_an_instance_less_moves_that_vip_only(drill: Drill, judge: Judge, tmp_path: Path) -> None:
+    """The masters' VIP stays; the routers' goes to the other balancer, at once, as its owner says goodbye."""
+    text = _keepalived(drill)
+    first, second = (m.start() for m in re.finditer(r"^vrrp_instance ", text, re.MULTILINE))
+    assert first < second
+    drill.run(f"reload:active/keepalived,config={_written(tmp_path, text[:second])}")
+    must_hold(judge(), "maintenance", "single-owner", "vip-migration", "fail-back", "client-outage: outage")
 
 
 @pytest.mark.testbed("vip-l7", proxy="nginx", **QUICK)
@@ -62,6 +82,15 @@ def test_a_reload_without_hand_over_resets_who_waits(drill: Drill, judge: Judge)
 def test_a_member_drains_without_loss(drill: Drill, judge: Judge) -> None:
     drill.run("drain:m2")
     must_hold(judge(), "maintenance", "client-outage", "single-owner")
+
+
+def _keepalived(drill: Drill) -> str:
+    return drill.testbed.node("lb1").read("/etc/keepalived/keepalived.conf").decode()
+
+
+def _written(folder: Path, text: str) -> Path:
+    (folder / "keepalived.conf").write_text(text)
+    return folder / "keepalived.conf"
 
 
 def _awaits(pid: int, number: int) -> bool:

@@ -47,6 +47,10 @@ class VirtualRouter:
     def __str__(self) -> str:
         return f"{', '.join(self.addresses) or 'no address'} (VRID {self.vrid})"
 
+    def same(self, other: VirtualRouter) -> bool:
+        """Whether this is another one at another time, under another configuration."""
+        return (self.segment, self.vrid, self.family) == (other.segment, other.vrid, other.family)
+
     def others(self, *nodes: str) -> list[Speaker]:
         """The speakers that are not among these nodes."""
         return [speaker for node, speaker in self.speakers.items() if node not in nodes]
@@ -195,6 +199,8 @@ class Facts:
             until_ns = fault.heal_ns or self.until_next_fault(fault)
             silent = any(router.falls_silent(node, fault.inject_ns, until_ns) for node in hit)
             return "silences" if silent else "open"
+        if fault.fault == "reload" and fault.service == "keepalived":
+            return self._reloaded(fault, router, hit)
         instances = [router.instances[node] for node in hit if node in router.instances]
         if fault.service not in ("", "keepalived"):
             tracked = any(t.kind != "interface" for i in instances for t in i.tracks)
@@ -208,6 +214,16 @@ class Facts:
             if not own and instances:
                 return "open" if tracked else "harmless"
         return "silences"
+
+    def _reloaded(self, fault: FaultSpan, router: VirtualRouter, nodes: list[str]) -> Effect:
+        """What a new configuration of keepalived does to a virtual router of the old one."""
+        new = next(
+            (r for r in self.routers_at(fault.effective_ns or fault.inject_ns) if r.same(router)), None
+        )
+        if new is None or any(node in router.instances and node not in new.instances for node in nodes):
+            return "silences"
+        same = all(router.speakers[node] == new.speakers.get(node) for node in nodes)
+        return "harmless" if same and router.addresses == new.addresses else "open"
 
     def silenced(self, router: VirtualRouter, t_ns: int) -> set[str]:
         """The speakers that a fault keeps silent at a moment: by itself, or as a tracked service ended."""

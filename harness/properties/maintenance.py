@@ -51,6 +51,10 @@ def _requests(facts: Facts, fault: FaultSpan, stream: Stream) -> Verdict:
     asked = [a for a in stream.attempts if fault.inject_ns <= a.t < _until_ns(facts, fault)]
     sentence = f"{stream.client} lost {len(lost)} of {len(asked)} attempts from {fault} on"
     bound = Bound(0, 0, "attempts", "a reload keeps the listening sockets open throughout")
+    own = [r for r in facts.routers_at(fault.inject_ns) if stream.address in r.addresses]
+    if fault.fault == "reload" and any(_moves(facts, fault, router) for router in own):
+        why = "the new configuration gives the address up, so that it moves"
+        return _verdict(fault, Status.NOT_APPLICABLE, f"{sentence}: {why}", stream, len(lost))
     if fault.fault == "reload" and fault.parameters.get("handover") == "no":
         if fault.nodes[0] == balancer_of(facts, stream.address, fault.inject_ns) and lost:
             why = "the old process's sockets are not handed over: who waits in their queue is reset"
@@ -79,10 +83,12 @@ def _vip(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> list[Verdict]
     owner = router.owner_at(fault.inject_ns)
     if owner is None or (fault.fault == "restart" and fault.service == "keepalived" and owner in fault.nodes):
         return []
+    if _moves(facts, fault, router):
+        return []
     end_ns = _until_ns(facts, fault)
     kept = _held(router, owner)
     for later in facts.routers_at(end_ns):
-        if (later.segment, later.vrid, later.family) == (router.segment, router.vrid, router.family):
+        if later.same(router):
             kept &= _held(later, owner)
     other = next((a for a in router.claims(fault.inject_ns, end_ns) if speaker_name(a) != owner), None)
     removed = [
@@ -98,6 +104,11 @@ def _vip(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> list[Verdict]
         sentence = f"{router} did not stay with {owner} throughout {fault}"
     status = Status.FAIL if signs else Status.PASS
     return [_verdict(fault, status, sentence, router, len(signs), bound, tuple(signs[:_SHOWN]), aspect="vip")]
+
+
+def _moves(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> bool:
+    """Whether its owner's new configuration gives a virtual router up; vip-migration tells the cost."""
+    return router.owner_at(fault.inject_ns) in fault.nodes and facts.effect(fault, router) == "silences"
 
 
 def _held(router: VirtualRouter, node: str) -> set[str]:

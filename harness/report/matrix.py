@@ -70,13 +70,18 @@ def _kind(timeline: Timeline, fault: FaultSpan) -> str:
     """A fault and what it hit, by role: `hang of the active's haproxy`, `backend-status of a member`."""
     roles = {node["name"]: node["role"] for node in timeline.run.nodes}
     role = roles.get(fault.nodes[0] if fault.nodes else "", "")
-    what = " ".join([fault.fault, *(f"{key}={value}" for key, value in fault.parameters.items())])
+    what = " ".join([fault.fault, *(f"{key}={_named(value)}" for key, value in fault.parameters.items())])
     owner = timeline.last("vrrp", until=fault.inject_ns)
     place = {"balancer": "the standby", "member": "a member"}.get(role, "a node")
     if owner is not None and owner.node in fault.nodes:
         place = "the active"
     proxy = f"'s {fault.service}" if role == "balancer" and fault.service not in ("", "keepalived") else ""
     return f"{what} of {place}{proxy}"
+
+
+def _named(value: str) -> str:
+    """A parameter's value; of a file of this machine its name only."""
+    return value.rpartition("/")[2] if value.startswith("/") else value
 
 
 def encode(found: Iterable[Cell]) -> str:
