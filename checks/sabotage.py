@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from harness.testbed import Testbed
@@ -15,5 +16,14 @@ def reconfigure_secretly(testbed: Testbed, node: str, service: str, old: str, ne
     assert old in text, f"{path} of {node} has no {old!r}"
     testbed.node(node).write(path, text.replace(old, new))
     process = testbed.process(node, service)
+    written, asked_ns = process.log.stat().st_size, time.monotonic_ns()
     spec.reload(process)
-    process.wait_notified(20.0)
+    if process.notify is not None:
+        process.wait_notified(20.0)
+        return
+    testbed.witnesses.expect_line(process, spec.reload_line, written)
+    ready = {"node": node, "service": service, "state": "ready", "since": asked_ns}
+    recorder = testbed.recorder
+    recorder.wait(
+        lambda: recorder.timeline.first("service", **ready) is not None, 20.0, f"{service} reloaded"
+    )

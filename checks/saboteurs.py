@@ -50,7 +50,7 @@ def _in_file(path: Path) -> Iterator[Marked]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    check = path.stem.removeprefix("test_").replace("_", "-")
+    check = path.stem.removeprefix("test_").removesuffix("_l4").replace("_", "-")
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             marks = dict(_mark(decorator) for decorator in node.decorator_list)

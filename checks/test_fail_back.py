@@ -60,3 +60,31 @@ def test_a_vip_that_returns_despite_nopreempt_is_caught(drill: Drill, judge: Jud
     drill.watch(1.5)
     drill.finish()
     must_catch(judge(), "fail-back")
+
+
+def heard_again(drill: Drill) -> None:
+    """Adverts are lost both ways; then lb2 hears lb1 again, and gives way without lb1 ever knowing of it."""
+    drill.steady()
+    unheard = drill.strike("vrrp-drop:lb2,direction=out")
+    deaf = drill.strike("vrrp-drop:lb2,direction=in", at_once=True)
+    drill.watch(1.0)
+    drill.heal(deaf)
+    unheard.heal()
+    drill.finish()
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l7", instance="garp_master_delay 0")
+def test_neighbours_that_nobody_tells_are_caught(drill: Drill, judge: Judge) -> None:
+    """The VIP is back where it was, and clients go on sending to the other balancer (keepalived#20)."""
+    heard_again(drill)
+    verdicts = judge()
+    must_catch(verdicts, "fail-back", "gratuitous ARP")
+    must_catch(verdicts, "client-outage", "healing")
+
+
+@pytest.mark.control
+@pytest.mark.testbed("vip-l7", instance="garp_master_delay 1;garp_master_refresh 1")
+def test_neighbours_that_are_told_every_second_find_back(drill: Drill, judge: Judge) -> None:
+    heard_again(drill)
+    must_hold(judge(), "fail-back: gratuitous ARP", "client-outage: healing")

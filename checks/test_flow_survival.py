@@ -34,6 +34,16 @@ def test_a_connection_ends_with_its_member_only(drill: Drill, judge: Judge) -> N
         verdict.check()
 
 
+@pytest.mark.testbed("vip-l7", on_marked_down="shutdown-sessions", masters=1, **QUICK)
+def test_the_sessions_of_a_member_that_is_marked_down_are_cut(drill: Drill, judge: Judge) -> None:
+    """It goes on serving them, but its readiness is gone: `on-marked-down shutdown-sessions` ends them."""
+    drill.steady()
+    drill.strike("backend-status:member,paths=/readyz")
+    drill.watch(1.5)
+    drill.finish()
+    must_be_limited(judge(), "flow-survival: continuity")
+
+
 # -- controls ------------------------------------------------------------------------------------------
 
 

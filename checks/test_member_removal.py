@@ -29,6 +29,12 @@ def test_a_member_that_is_ill_is_removed_and_returns(drill: Drill, judge: Judge,
     must_hold(judge(), "member-removal", "vip-migration")
 
 
+@pytest.mark.testbed("vip-l7", inter=2.0, fall=3, rise=3, server="fastinter 100ms downinter 300ms")
+def test_a_member_in_transition_is_asked_more_often(drill: Drill, judge: Judge) -> None:
+    drill.run("kill:member")
+    must_hold(judge(), "member-removal")
+
+
 @pytest.mark.testbed("vip-l7", check="tcp", **QUICK)
 @pytest.mark.parametrize("fault", ["kill:member", "backend-blackhole"])
 def test_a_connection_is_enough_to_find_a_dead_member(drill: Drill, judge: Judge, fault: str) -> None:
@@ -116,3 +122,35 @@ def test_an_early_removal_is_caught(drill: Drill, judge: Judge) -> None:
     drill.watch(2.5)
     drill.finish()
     must_catch(judge(), "member-removal", "removal")
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l7", **QUICK)
+def test_a_hundred_failures_to_wait_for_are_caught(drill: Drill, judge: Judge) -> None:
+    """HAProxy really waits for a hundred failed checks."""
+    drill.steady()
+    reconfigure_secretly(drill.testbed, "lb1", "haproxy", "fall 2", "fall 100")
+    drill.watch(0.5)
+    drill.strike("kill:member")
+    drill.watch(2.0)
+    drill.finish()
+    must_catch(judge(), "member-removal", "removal")
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l7", check_path="/livez", **QUICK)
+def test_a_check_of_the_wrong_page_is_caught(drill: Drill, judge: Judge) -> None:
+    """A member that is alive but not ready stays in rotation, and clients are told so by it."""
+    watch(drill, "backend-status:member,status=503,paths=/readyz+/version")
+    must_be_limited(judge(), "member-removal")
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l7", **QUICK)
+def test_a_check_of_a_page_that_is_not_there_is_caught(drill: Drill, judge: Judge) -> None:
+    """Every member is taken out, though nothing happened to any."""
+    drill.steady()
+    reconfigure_secretly(drill.testbed, "lb1", "haproxy", "uri /readyz", "uri /nowhere")
+    drill.watch(2.0)
+    drill.finish()
+    must_catch(judge(), "client-outage", "without a fault")

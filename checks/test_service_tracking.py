@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from checks.judging import Judge, must_be_limited, must_catch, must_hold
+from checks.sabotage import reconfigure_secretly
 from harness.drill import Drill
 from harness.verdict import Status, worst
 
@@ -93,6 +94,21 @@ def test_a_weight_below_the_gap_is_caught(drill: Drill, judge: Judge) -> None:
 @pytest.mark.testbed("vip-l7", script="/usr/bin/true", **QUICK)
 def test_a_script_that_asks_nothing_is_caught(drill: Drill, judge: Judge) -> None:
     drill.steady()
+    drill.strike("kill:active/haproxy")
+    drill.watch(2.0)
+    drill.finish()
+    must_catch(judge(), "service-tracking", "detection")
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l7", **QUICK)
+@pytest.mark.parametrize("how", ["rm -f", "chmod 0777"])
+def test_a_script_that_does_not_run_is_caught(drill: Drill, judge: Judge, how: str) -> None:
+    """It is gone, or others may write to it: keepalived, reloaded, then goes on without it."""
+    node = drill.testbed.node("lb1")
+    drill.steady()
+    assert node.status([*how.split(), "/etc/keepalived/check-proxy"]).ok
+    reconfigure_secretly(drill.testbed, "lb1", "keepalived", "rise 2", "rise 2")
     drill.strike("kill:active/haproxy")
     drill.watch(2.0)
     drill.finish()

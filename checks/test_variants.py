@@ -9,6 +9,9 @@ import pytest
 
 import topologies
 from checks.judging import Judge, must_catch, must_hold
+from harness import faults
+from harness.bounds.vrrp import Speaker, fail_back_after_start
+from harness.configs.keepalived import read_keepalived
 from harness.drill import Drill, NotSteady
 from harness.errors import ConfigRejected, TestbedError, UsageError
 from harness.testbed import Testbed
@@ -30,6 +33,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "balance": "leastconn",
     },
     "nginx-bound-to-the-vip-nopreempt": {"proxy": "nginx", "bind": "vip", "preempt": False},
+    "three-haproxy-both-opposite-unicast": {
+        "balancers": 3,
+        "serve": "both",
+        "priorities": "opposite",
+        "unicast": True,
+    },
     "version-2-preempt-delay": {"vrrp_version": 2, "advert_int": 1, "preempt_delay": 1},
 }
 
@@ -71,9 +80,12 @@ def _only_known_names(testbed: Testbed, drill: Drill) -> None:
 @pytest.mark.saboteur
 @pytest.mark.testbed("vip-l7", script="/usr/bin/false")
 def test_a_pair_whose_script_always_fails_never_serves(testbed: Testbed, drill: Drill) -> None:
-    """Both instances stay in FAULT from the start: nobody owns the VIP."""
+    """Both instances stay in FAULT from the start: nobody owns the VIP when one must."""
+    files = testbed.recorder.timeline.of("config", service="keepalived", node="lb1")
+    config = read_keepalived(files[0].text, files[0].path)
+    speaker = Speaker.of("lb1", config.instances[0], config)
     with pytest.raises(NotSteady, match="no owner"):
-        drill.steady()
+        drill.steady(within_s=fail_back_after_start(speaker, speaker).high + 1.0)
 
 
 @pytest.mark.saboteur
@@ -144,6 +156,7 @@ def test_nothing_inside_an_opaque_pair_can_be_aimed_at(drill: Drill) -> None:
         ({"for": "routers", "masters": 5}, "no masters are served"),
         ({"routers": 5}, "no routers are served"),
         ({"nonlocal_bind": False}, "--bind any"),
+        ({"priority3": 90}, "see --balancers 3"),
         ({"preempt": False, "preempt_delay": 5}, "--preempt no"),
         ({"vrrp_version": 2}, "whole seconds"),
         ({"advert_int": 50}, "12 bits"),
@@ -157,6 +170,14 @@ def test_what_cannot_be_is_refused_with_the_reason(options: dict[str, Any], reas
         topologies.make("vip-l7", options)
 
 
+def test_a_trip_without_a_command_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(UsageError, match="--trip COMMAND"):
+        faults.check("trip", topologies.make("vip-l7", {"opaque": True}))
+    faults.check("trip:lb1,command=true", topologies.make("vip-l7", {}))
+    faults.check("trip", topologies.make("vip-l7", {"trip": "true"}))
+
+
+@pytest.mark.saboteur
 @pytest.mark.parametrize(
     ("proxy", "error", "words"),
     [("haproxy", TestbedError, "cannot bind"), ("nginx", ConfigRejected, "Cannot assign requested address")],

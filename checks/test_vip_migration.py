@@ -54,10 +54,10 @@ def test_the_standby_s_failure_moves_nothing(drill: Drill, judge: Judge, fault: 
 @pytest.mark.control
 @pytest.mark.testbed("vip-l7", advert_int=1.0)
 def test_a_short_freeze_moves_nothing(drill: Drill, judge: Judge) -> None:
-    """A host that freezes for less than two advertisements is missed by nobody's timer."""
+    """A host that freezes for two advertisements is missed by nobody's timer."""
     drill.steady()
     fault = drill.strike("freeze")
-    drill.testbed.recorder.pass_time(fault.injected_ns + _NS)
+    drill.testbed.recorder.pass_time(fault.injected_ns + 2 * _NS)
     drill.heal(fault)
     drill.finish()
     must_hold(judge(), "vip-migration", "single-owner")
@@ -102,6 +102,42 @@ def test_a_silent_takeover_is_caught(drill: Drill, judge: Judge) -> None:
     verdicts = judge()
     must_catch(verdicts, "vip-migration", "gratuitous ARP")
     must_catch(verdicts, "client-outage")
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l7")
+def test_a_client_that_never_asks_again_is_caught(drill: Drill, judge: Judge) -> None:
+    """Gratuitous ARP is sent, but lost on the way to a client whose cache is never in doubt."""
+    client = drill.testbed.node("cl")
+    drill.steady()
+    mac = drill.testbed.fabric.port("lb1", "eth0").mac
+    kept = ["ip", "neigh", "replace", "10.0.0.100", "lladdr", mac, "dev", "eth0", "nud", "permanent"]
+    assert client.status(kept).ok
+    drill.follow("host-crash", heal=False)
+    verdicts = judge()
+    must_hold(verdicts, "vip-migration")
+    must_catch(verdicts, "client-outage", "outage")
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l7", bind="vip")
+def test_a_standby_that_may_not_bind_the_vip_is_caught(drill: Drill, judge: Judge) -> None:
+    """Somebody took ip_nonlocal_bind away; the next start of the proxy fails, and its script with it."""
+    testbed = drill.testbed
+    drill.steady()
+    assert testbed.node("lb2").status(["sysctl", "-qw", "net.ipv4.ip_nonlocal_bind=0"]).ok
+    process = testbed.process("lb2", "haproxy")
+    process.expected_end = True
+    process.signal_tree(signal.SIGKILL)
+    again = testbed.node("lb2").status(["haproxy", "-f", "/etc/haproxy/haproxy.cfg"])
+    assert "cannot bind" in again.stderr.lower()
+    drill.watch(3.0)
+    drill.strike("host-crash:lb1")
+    drill.watch(1.0)
+    drill.finish()
+    verdicts = judge()
+    must_catch(verdicts, "vip-migration", "takeover")
+    must_catch(verdicts, "client-outage", "outage")
 
 
 @pytest.mark.saboteur

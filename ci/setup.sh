@@ -61,11 +61,25 @@ install_tools() {
     command -v apt-get >/dev/null || die "missing, and there is no apt-get to install them: $packages"
     say "installing $packages by apt: tools to build the virtual environment and the node image, no daemon"
     as_root true || die "that needs sudo; have an administrator run, once: $install $packages"
-    as_root apt-get -qq update || say "apt-get update failed; going on with the package lists that are here"
     # shellcheck disable=SC2086  # $packages is a list of words
+    apt_install $packages || die "apt could not install them, see above; start again to go on"
+}
+
+apt_install() {
+    as_root apt-get -qq update || say "apt-get update failed; going on with the package lists that are here"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-        -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 $packages >/dev/null ||
-        die "apt could not install them, see above; start again to go on"
+        -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >/dev/null
+}
+
+# What CI looks at pages and captures with. Nobody else is made to install these: without them the tests
+# that need them are skipped, and say so.
+install_viewers() {
+    local packages=()
+    command -v chromium >/dev/null || packages+=(chromium)
+    command -v tshark >/dev/null || packages+=(tshark)
+    [[ ${#packages[@]} -gt 0 ]] || return 0
+    say "installing ${packages[*]} by apt: the tests look at pages and captures with them"
+    apt_install "${packages[@]}" || say "apt could not install them; the tests that need them are skipped"
 }
 
 # Ids for the users inside a node; without any, everything in a node belongs to one user.

@@ -21,7 +21,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import paths
+from harness import front_process, paths
 from harness.errors import MissingCapability
 from harness.image import fakeids
 from harness.image.ids import IdMap, id_map
@@ -29,6 +29,7 @@ from harness.kernel import syscalls as sc
 
 _MARK = "VIPDRILL_BUBBLE"
 _SCRATCH = "VIPDRILL_SCRATCH"
+_LEAVE = "VIPDRILL_BUBBLE_LEAVE"
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 # What `outside` tells `init` to pass on, so that `init` can tell it from what it got itself.
 _ERRANDS: dict[int, int] = {signal.SIGRTMIN + 1 + i: number for i, number in enumerate(_FORWARDED)}
@@ -45,15 +46,16 @@ def scratch() -> Path:
     return Path(os.environ[_SCRATCH])
 
 
-def enter(argv: list[str] | None = None) -> None:
+def enter(argv: list[str] | None = None, *, detachable: bool = False) -> None:
     """Run this command line again inside a bubble and exit with its status; returns at once if inside.
 
     Must be called before threads exist.  `argv` is the command to run; by default this very process's.
-    Raises MissingCapability where the kernel refuses the namespaces.
+    With `detachable` the run may `leave`.  Raises MissingCapability where the kernel refuses the namespaces.
     """
     if inside():
         return
-    _open_standard_streams()
+    open_standard_streams()
+    front = front_process.go_ahead() if detachable else -1
     command = argv or [sys.executable, *sys.orig_argv[1:]]
     mount_point = paths.cache_dir() / "bubble"
     mount_point.mkdir(parents=True, exist_ok=True)
@@ -61,7 +63,8 @@ def enter(argv: list[str] | None = None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     # Signals are taken by sigwaitinfo, so that one sent to us alone can be told from the terminal's.
-    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, *_ERRANDS, signal.SIGCHLD})
+    blocked = {*_FORWARDED, *_ERRANDS, signal.SIGCHLD, *({signal.SIGIO} if detachable else ())}
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
         if own_ids is None:
             sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWPID)
@@ -71,16 +74,20 @@ def enter(argv: list[str] | None = None) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
         raise _refused(error) from None
     report_read, report_write = os.pipe()
+    left_read, left_write = os.pipe() if detachable else (-1, -1)
     init = os.fork()
     if init == 0:
         os.close(report_read)
-        _init(command, mount_point, report_write, old_mask, fake=own_ids is not None and not own_ids.complete)
+        fake = own_ids is not None and not own_ids.complete
+        _init(command, mount_point, report_write, old_mask, fake=fake, leave=left_write)
     os.close(report_write)
-    _wait(init, report_read)
+    if detachable:
+        os.close(left_write)
+    _wait(init, report_read, front, left_read)
 
 
-def _open_standard_streams() -> None:
-    """Let no file of the run get a number from 0 to 2 because the caller had closed those."""
+def open_standard_streams() -> None:
+    """Let no file of this process get a number from 0 to 2 because the caller had closed those."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
@@ -145,11 +152,18 @@ def _refused(error: OSError) -> MissingCapability:
 
 
 def _init(
-    command: list[str], mount_point: Path, report: int, mask: set[int | signal.Signals], *, fake: bool
+    command: list[str],
+    mount_point: Path,
+    report: int,
+    mask: set[int | signal.Signals],
+    *,
+    fake: bool,
+    leave: int,
 ) -> None:
     """Process 1 of the bubble: mounts, starts the run, reaps orphans, passes signals on. Never returns.
 
-    With `fake` ids, changes of owner or user are answered but not made (`harness.image.fakeids`).
+    With `fake` ids, changes of owner or user are answered but not made (`harness.image.fakeids`); `leave` is
+    where a detachable run says that it leaves, or -1.
     """
     status = 125 << 8
     try:
@@ -166,6 +180,9 @@ def _init(
         run = os.fork()
         if run == 0:
             os.close(report)
+            if leave >= 0:
+                os.set_inheritable(leave, True)
+                environment[_LEAVE] = str(leave)
             # Until the new program has its own handler, an interrupt ends it without a traceback.
             if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -216,12 +233,38 @@ def _reap(run: int) -> int:
                 return status
 
 
-def _wait(init: int, report: int) -> None:
-    """The outside process: pass signals on, then end as the run ended. Never returns."""
+def leave(status: int) -> None:
+    """Let who started this detachable run go on, as if it had ended with this status; the run lives on.
+
+    It has no terminal any more, and nobody's interrupt reaches it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    told = int(os.environ.pop(_LEAVE))
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+    os.setsid()
+    os.write(told, bytes([status]))
+    os.close(told)
+
+
+def _wait(init: int, report: int, front: int, left: int) -> None:
+    """The outside process: pass signals on, then end as the run ended. Never returns.
+
+    Of a detachable run, `left` is where it says that it leaves, and `front` where to pass that on.
+    """
     watched = {*_FORWARDED, signal.SIGCHLD}
+    if front >= 0:
+        watched.add(front_process.announce(left))
+        front_process.die_with(front)
     errand_of = {number: errand for errand, number in _ERRANDS.items()}
     while True:
         info = signal.sigwaitinfo(watched)
+        if info.si_signo == signal.SIGIO:
+            front_process.pass_on(left, front)
+            continue
         if info.si_signo != signal.SIGCHLD:
             if info.si_code <= 0:  # sent by a process; the terminal's own reach the run directly
                 os.kill(init, errand_of[info.si_signo])

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
-from harness import __version__, bubble
-from harness.errors import UsageError, VipdrillError
-
-if TYPE_CHECKING:
-    from harness.timeline import Timeline
-    from harness.verdict import Verdict
-
-UNDECIDED, LIMITED = 4, 5
-INTERRUPTED = 130
+from harness import __version__
+from harness.commands import gate, lab, lab_use, run, sweep
+from harness.errors import INTERRUPTED, CannotWrite, VipdrillError
 
 app = typer.Typer(
     add_completion=True,
@@ -28,6 +22,7 @@ app = typer.Typer(
 )
 image_app = typer.Typer(no_args_is_help=True, help="Node images: build, list, remove.")
 app.add_typer(image_app, name="image")
+run.register(app)
 
 
 @app.command("list")
@@ -68,125 +63,41 @@ def doctor() -> None:
     raise typer.Exit(0 if all(finding.ok for finding in findings if finding.required) else 1)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def run(
-    context: typer.Context,
-    architecture: Annotated[str, typer.Argument(help="see `vipdrill list`")],
-    fault: Annotated[str, typer.Option(help="FAULT[:TARGET][,KEY=VALUE...], see `vipdrill list`")],
-    heal: Annotated[bool, typer.Option(help="heal the fault and watch what follows")] = True,
-    seed: Annotated[Optional[int], typer.Option(help="repeat a drill's random choices")] = None,  # noqa: UP045
-    suite: Annotated[str, typer.Option(help="Debian release of the node image")] = "trixie",
-    rate: Annotated[float, typer.Option(help="new connections per second and client")] = 100.0,
-    artifacts: Annotated[Optional[str], typer.Option(help="folder that gets the artifact folder")] = None,  # noqa: UP045
-    json_file: Annotated[Optional[Path], typer.Option("--json", help="also write the result here")] = None,  # noqa: UP045
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="only the final report")] = False,
-) -> None:
-    """Build an architecture, inject a fault, and tell what clients saw and for how long.
-
-    Options of the architecture are given like any other: --advert-int 1 --preempt no.
-    """
-    import topologies
-    from harness import faults, session
-
-    options = _extra_options(context.args)
-    topology = topologies.make(architecture, options)
-    faults.check(fault)
-    if not 0 < rate <= 2000:
-        raise UsageError(f"--rate must be above 0 and at most 2000 per second, not {rate:g}")
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise UsageError(f"--json: there is no folder {json_file.absolute().parent}")
-    image = session.image(suite)
-    bubble.enter()
-    from harness.report.terminal import LiveView, print_report
-
-    session.pki_ready()
-    chosen_seed = session.new_seed() if seed is None else seed
-    folder = session.new_folder(session.artifacts_root(artifacts), f"{architecture}-{fault}")
-    again = _command_again(chosen_seed)
-    from harness.drill import Drill
-    from harness.testbed import Testbed
-
-    testbed = Testbed(
-        topology, image.rootfs, folder, seed=chosen_seed, versions=image.versions, probe_rate=rate
-    )
-    view = LiveView(quiet=quiet)
-    testbed.recorder.listeners.append(view.take)
-    try:
-        with view, testbed:
-            Drill(testbed).run(fault, heal=heal)
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; what was seen until then is in {folder}", err=True)
-        _conclude(testbed.recorder.timeline, folder, again, None)
-        raise typer.Exit(INTERRUPTED) from None
-    except VipdrillError:
-        typer.echo(f"what was seen until then is in {folder}", err=True)
-        raise
-    timeline = testbed.recorder.timeline
-    verdicts = _conclude(timeline, folder, again, json_file)
-    print_report(timeline, verdicts, folder, again)
-    from harness.report.headline import outcome
-    from harness.verdict import Status
-
-    exit_codes = {Status.PASS: 0, Status.FAIL: 1, Status.LIMITATION: LIMITED}
-    raise typer.Exit(exit_codes.get(outcome(verdicts), UNDECIDED))
-
-
-def _conclude(timeline: Timeline, folder: Path, again: str, json_file: Path | None) -> list[Verdict]:
-    """Judge, and write what the artifact folder lacks."""
-    from harness.properties import judge_all
-    from harness.report.evidence import write_artifacts
-
-    # A run that ended before its testbed was described has nothing to be judged.
-    verdicts = judge_all(timeline) if timeline.first("run") else []
-    write_artifacts(folder, timeline, verdicts, again, also=json_file)
-    return verdicts
-
-
-def _command_again(seed: int) -> str:
-    words = ["vipdrill", *sys.argv[1:]]
-    return shlex.join(words if "--seed" in words else [*words, "--seed", str(seed)])
-
-
-def _extra_options(words: list[str]) -> dict[str, str | bool]:
-    """`--advert-int 1 --preempt=no --opaque` as {"advert_int": "1", "preempt": "no", "opaque": True}."""
-    options: dict[str, str | bool] = {}
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
-            raise UsageError(
-                f"unexpected argument {word!r}; options of the architecture are given as --NAME VALUE"
-            )
-        name, equals, value = word[2:].partition("=")
-        bare = not equals and (not rest or rest[0].startswith("--"))
-        if not equals and not bare:
-            value = rest.pop(0)
-        options[name.replace("-", "_")] = bare or value
-    return options
-
-
 @app.command()
 def analyze(
     folder: Annotated[Path, typer.Argument(help="an artifact folder of an earlier run")],
+    against: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="another run's folder: write comparison.html of the two"),
+    ] = None,
 ) -> None:
-    """Judge a saved run again, and say what has changed since."""
+    """Judge a saved run again, say what has changed since, and write its page anew."""
     from harness.report.analyze import analyze as analyze_folder
     from harness.report.terminal import print_analysis
+    from harness.report.views import write_again
 
-    print_analysis(analyze_folder(folder))
+    analysis = analyze_folder(folder)
+    other = None if against is None else analyze_folder(against)
+    analysis.problems.extend(write_again(analysis))
+    print_analysis(analysis)
+    if other is not None:
+        from harness.report.views import write_both
+
+        typer.echo(f"Compared with {against} in {write_both(analysis, other)}")
 
 
 @image_app.command("build")
 def image_build(
-    suite: Annotated[str, typer.Argument(help="Debian release: trixie, bookworm or sid")] = "trixie",
+    suite: Annotated[str, typer.Argument(help="trixie, bookworm, sid, or kernel")] = "trixie",
 ) -> None:
-    """Build a node image, or find that it is there."""
+    """Build a node image, or the kernel for nodes that have their own, or find that it is there."""
     from harness.image import store
+    from harness.image.kernel import KernelSpec
     from harness.image.progress import Display
     from harness.image.spec import ImageSpec
 
-    spec = ImageSpec(suite)
-    with Display(f"node image {spec.key}") as progress:
+    spec = KernelSpec() if suite == "kernel" else ImageSpec(suite)
+    with Display(f"{spec.title} {spec.key}") as progress:
         path = store.ensure(spec, progress)
     typer.echo(f"{path.name} is ready in {path}")
 
@@ -200,9 +111,8 @@ def image_ls() -> None:
     if not images:
         typer.echo("no image is built yet; `vipdrill image build` makes one")
     for info in images:
-        versions = " ".join(
-            f"{n} {info.packages[n]}" for n in ("keepalived", "haproxy") if n in info.packages
-        )
+        named = ("keepalived", "haproxy", "user-mode-linux")
+        versions = " ".join(f"{n} {info.packages[n]}" for n in named if n in info.packages)
         typer.echo(f"{info.key:<24}{info.size_bytes / 1e6:>8.0f} MB  {versions}")
 
 
@@ -213,6 +123,12 @@ def image_rm(key: Annotated[str, typer.Argument(help="as `vipdrill image ls` sho
 
     store.remove(key)
     typer.echo(f"removed {key}")
+
+
+sweep.register(app)
+gate.register(app)
+lab.register(app)
+lab_use.register(app)
 
 
 def _version(value: bool) -> None:
@@ -241,3 +157,8 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os._exit(141)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        typer.echo(f"vipdrill: {CannotWrite(error.filename or 'a file of this run', error)}", err=True)
+        sys.exit(CannotWrite.exit_code)

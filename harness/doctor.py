@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import paths
 from harness.image.ids import id_map
 from harness.kernel import syscalls as sc
+from harness.kernel.trial import in_namespaces
 
 _NEEDED_FREE_BYTES = 1_500_000_000
 _NEEDED_FILES = 4096
@@ -53,14 +54,14 @@ def user_namespace_cure() -> str:
 
 def examine() -> list[Finding]:
     """Look at everything; never raises."""
-    return [*_identity(), *_image(), *_kernel(), *_room()]
+    return [*_identity(), *_image(), *_kernel(), *_kernels(), *_virtual_time(), *_room()]
 
 
 # -- who may do what -----------------------------------------------------------------------------------
 
 
 def _identity() -> Iterator[Finding]:
-    refused = _try_in_namespaces(lambda: None)
+    refused = in_namespaces(lambda: None)
     who = "root" if os.geteuid() == 0 else "an ordinary user"
     yield Finding(
         "private namespaces",
@@ -109,20 +110,58 @@ def _kernel() -> Iterator[Finding]:
         ("packet sockets", _packet_socket, "use a kernel with CONFIG_PACKET"),
     )
     for name, attempt, cure in required:
-        refused = _try_in_namespaces(attempt)
+        refused = in_namespaces(attempt)
         yield Finding(name, refused is None, refused or "works in a namespace", cure, required=True)
-    # An ordinary user's namespace cannot load modules, so what counts is what is there already.
-    optional = (
-        ("ip_vs", Path("/proc/net/ip_vs"), "topologies with IPVS need nodes with a kernel of their own"),
-        (
-            "tun/tap",
-            Path("/dev/net/tun"),
-            "nodes with a kernel of their own take packets from a veth instead",
-        ),
+
+
+def _kernels() -> Iterator[Finding]:
+    """What nodes may need beyond that: on which kernel they have it (`harness.kernel.ladder`)."""
+    from harness.kernel import features, ladder
+
+    refused = ladder.why_no_uml() or in_namespaces(_user_mode_linux)
+    own = "nodes that need it get a kernel of their own" if not refused else f"no node can have it: {refused}"
+    for name, instead in (("ip_vs", own), ("sch_netem", "a userspace wire delays frames instead")):
+        lack = features.lack(name)
+        yield Finding(name, not lack, lack or "the host's kernel has it", instead)
+    yield Finding(
+        "kernels of nodes' own",
+        not refused,
+        refused or _kernel_image(),
+        "what needs IPVS can then run only where the host's kernel has it",
     )
-    for name, path, consequence in optional:
-        usable = os.access(path, os.R_OK)
-        yield Finding(name, usable, "there" if usable else "not there for this user", consequence)
+    from harness.uml.chassis import TUN, best_transport
+
+    tap = best_transport() == "tap"
+    yield Finding(
+        "tun/tap",
+        tap,
+        "can be used" if tap else "not for this user",
+        f"nodes with a kernel of their own take packets from a veth instead, which is slower ({TUN})",
+    )
+
+
+def _user_mode_linux() -> None:
+    """What User-Mode Linux asks of its host: to trace a process of one's own (ptrace(2))."""
+    import signal
+
+    from harness.kernel.trial import trace_a_child
+
+    trace_a_child(signal.SIGKILL)
+
+
+def _kernel_image() -> str:
+    from harness.image import store
+    from harness.image.kernel import KernelSpec
+
+    spec = KernelSpec()
+    return spec.key if store.find(spec) else "not built yet; the first run that needs it builds it (77 MB)"
+
+
+def _virtual_time() -> Iterator[Finding]:
+    from harness.virtual import library
+
+    saw, cure = library.lacks() or ("can be had", "")
+    yield Finding("virtual time", not cure, saw, cure)
 
 
 def _overlay() -> None:
@@ -183,32 +222,3 @@ def _room() -> Iterator[Finding]:
     )
     cores, memory = os.cpu_count() or 1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     yield Finding("cores and memory", True, f"{cores} cores, {memory / 1e9:.0f} GB")
-
-
-def _try_in_namespaces(attempt: Callable[[], None]) -> str | None:
-    """Run `attempt` in a child with namespaces of its own; why it failed, or None."""
-    read, write = os.pipe()
-    me, group = os.geteuid(), os.getegid()
-    child = os.fork()
-    if child == 0:
-        reason = ""
-        try:
-            os.close(read)
-            sc.unshare(sc.CLONE_NEWNS | (0 if me == 0 else sc.CLONE_NEWUSER))
-            if me != 0:
-                Path("/proc/self/setgroups").write_text("deny")
-                Path("/proc/self/uid_map").write_text(f"0 {me} 1")
-                Path("/proc/self/gid_map").write_text(f"0 {group} 1")
-            sc.mount("none", "/", "", sc.MS_REC | sc.MS_PRIVATE)
-            attempt()
-        except OSError as error:
-            reason = error.strerror or str(error)
-        except Exception as error:
-            reason = str(error)
-        os.write(write, reason.encode()[:1000])
-        os._exit(0)
-    os.close(write)
-    reason = os.read(read, 1000).decode()
-    os.close(read)
-    os.waitpid(child, 0)
-    return reason or None

@@ -7,6 +7,9 @@ mistake, or a lack of the machine's, and says in one sentence what to do about i
 
 from __future__ import annotations
 
+INTERRUPTED = 130
+"""What a command exits with that Ctrl-C ended (128 + SIGINT, as shells tell it)."""
+
 
 class VipdrillError(Exception):
     """Any error that vipdrill raises on purpose; its text is meant for a person.
@@ -37,6 +40,16 @@ class MissingCapability(UsageError):
     def __init__(self, problem: str, cure: str) -> None:
         self.problem, self.cure = problem, cure
         super().__init__(f"{problem}; {cure}")
+
+
+class CannotWrite(UsageError):
+    """A file of the run could not be written; what was written before is still there."""
+
+    def __init__(self, path: object, error: OSError) -> None:
+        super().__init__(
+            f"cannot write {path}: {error.strerror}; free some room there, or choose another folder "
+            "(--artifacts, VIPDRILL_ARTIFACTS, VIPDRILL_CACHE)"
+        )
 
 
 class TestbedError(VipdrillError):
@@ -78,5 +91,9 @@ class CheckFailed(AssertionError):
 
 
 def one_of(what: str, given: str, known: list[str]) -> UsageError:
-    """The error for an unknown name, which names the known ones."""
-    return UsageError(f"unknown {what} {given!r}; known: {', '.join(sorted(known))}")
+    """The error for an unknown name, which names the one that was probably meant, and the known ones."""
+    import difflib
+
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.8)
+    meant = f"; did you mean {near[0]!r}?" if near else ";"
+    return UsageError(f"unknown {what} {given!r}{meant} known: {', '.join(sorted(known))}")

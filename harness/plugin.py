@@ -17,18 +17,20 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import bubble
-from harness.errors import CheckFailed, TestbedError, UsageError, VipdrillError
+from harness import bubble, world
+from harness.errors import CheckFailed, MissingCapability, TestbedError, UsageError, VipdrillError
 
 if TYPE_CHECKING:
     from harness.drill import Drill
     from harness.faults.base import Fault
     from harness.session import Image
+    from harness.suite_run import SuiteRun
     from harness.testbed import Testbed
     from harness.timeline import Timeline
     from harness.verdict import Verdict
@@ -38,6 +40,8 @@ _SEED = "VIPDRILL_SEED"
 _CELLS = "vipdrill-cells"
 _testbed_key = pytest.StashKey["Testbed"]()
 _failed_key = pytest.StashKey[bool]()
+_kept_key = pytest.StashKey[bool]()
+_status_key = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +63,39 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="failed",
         help="whose artifacts to keep (default: failed)",
     )
+    group.addoption(
+        "--lab-on-failure",
+        action="store_true",
+        help="open a failed test's testbed as a lab, and wait at the terminal until Enter",
+    )
+    group.addoption(
+        "--keep",
+        action="store_true",
+        help="keep a failed test's testbed up as a lab after the run, until `vipdrill down`",
+    )
+    group.addoption("--vipdrill-shard", metavar="I/N", help="of N equal parts of the suite run part I")
+    group.addoption(
+        "--vipdrill-durations",
+        metavar="FILE",
+        help="cells.json of an earlier run: shards are balanced by what each test took",
+    )
+    group.addoption(
+        "--vipdrill-kernel",
+        default="auto",
+        help="whose kernel nodes run on: host, their own (uml), or as the host allows (default: auto)",
+    )
+    group.addoption(
+        "--vipdrill-time",
+        choices=(world.REAL, world.VIRTUAL),
+        default=world.REAL,
+        help="virtual: every test that uses a testbed runs in virtual time (docs/virtual-time.md)",
+    )
+    parser.addini(
+        "vipdrill_kernel",
+        "have the kernel image ready, for tests in virtual time and nodes with a kernel of their own",
+        type="bool",
+        default=False,
+    )
     parser.addini("vipdrill", "run in a bubble, so that testbeds can be built", type="bool", default=False)
 
 
@@ -73,10 +110,20 @@ def pytest_configure(config: pytest.Config) -> None:
         "testbed(architecture, **options): the testbed that the `testbed` fixture builds for a test",
     )
 
+    if _wanted(config) or _given(config, "shard"):
+        from harness import suite_run
+
+        suite_run.register(config)
+    config.addinivalue_line("markers", "virtual_time: the test runs in virtual time, in a guest of its own")
+    config.addinivalue_line("markers", "real_time(reason): the test makes no sense in virtual time")
+
     if bubble.inside() and _wanted(config):
         from harness import void
+        from harness.virtual import items
 
         config.pluginmanager.register(void, "vipdrill-void")
+        where = items.Inside(config) if world.virtual() else items.Outside()
+        config.pluginmanager.register(where, "vipdrill-virtual")
 
 
 def _wanted(config: pytest.Config) -> bool:
@@ -85,35 +132,60 @@ def _wanted(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Enter the bubble, once, before collection; xdist's workers are children of it."""
+    """Enter the bubble, once, before collection; xdist's workers are children of it.
+
+    A worker on another machine was started in a bubble of that machine (`vipdrill bubble`), or has none.
+    """
     idle = config.option.help or config.option.version or config.option.collectonly
-    if idle or not _wanted(config) or bubble.inside():
+    if idle or not _wanted(config) or bubble.inside() or hasattr(config, "workerinput"):
         return
     from harness import session
+    from harness.lab import at_failure
 
     os.environ.setdefault(_RUN, time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}")
     os.environ.setdefault(_SEED, str(_given(config, "seed") or session.new_seed()))
     capture = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.stop_global_capturing()
+    if refused := at_failure.refusal(config):
+        raise pytest.UsageError(f"vipdrill: {refused}")
     try:
         session.image(config.getoption("--vipdrill-suite"))
+        _kernel_ready(config)
         session.pki_ready()
-        bubble.enter()
+        bubble.enter(detachable=config.getoption("--keep"))
     except VipdrillError as error:
         raise pytest.UsageError(f"vipdrill: {error}") from None
+
+
+def _kernel_ready(config: pytest.Config) -> None:
+    """Have what virtual time needs, built now if need be; where it cannot be, only who insists is refused."""
+    from harness import session
+    from harness.virtual import library
+
+    insists = _given(config, "time") == world.VIRTUAL
+    if not insists and not config.getini("vipdrill_kernel"):
+        return
+    try:
+        library.ensure()
+        session.kernel()
+    except MissingCapability:
+        if insists:
+            raise
 
 
 def _given(config: pytest.Config, name: str) -> Any:
     return config.getoption(f"--vipdrill-{name}")
 
 
-def _base_seed(config: pytest.Config) -> int:
+def base_seed(config: pytest.Config) -> int:
+    """The seed of the whole run, which that of each test is made of."""
     given = _given(config, "seed")
     return int(given if given is not None else os.environ.get(_SEED, "0"))
 
 
-def _artifacts(config: pytest.Config) -> Path:
+def artifacts_folder(config: pytest.Config) -> Path:
+    """The folder for the artifacts of this run's tests."""
     root = (
         _given(config, "artifacts") or os.environ.get("VIPDRILL_ARTIFACTS") or config.rootpath / ".vipdrill"
     )
@@ -124,8 +196,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     """What is needed to run the same again."""
     if not bubble.inside():
         return None
-    seed, suite = _base_seed(config), _given(config, "suite")
-    return f"vipdrill: seed {seed}, {suite} nodes, artifacts in {_artifacts(config)}"
+    seed, suite = base_seed(config), _given(config, "suite")
+    return f"vipdrill: seed {seed}, {suite} nodes, artifacts in {artifacts_folder(config)}"
 
 
 # -- fixtures --------------------------------------------------------------------------------------
@@ -142,7 +214,7 @@ def vipdrill_image(request: pytest.FixtureRequest) -> Image:
 @pytest.fixture
 def vipdrill_seed(request: pytest.FixtureRequest) -> int:
     """This test's own seed, made of the run's seed and the test's name."""
-    text = f"{_base_seed(request.config)} {request.node.nodeid}"
+    text = f"{base_seed(request.config)} {request.node.nodeid}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % 1_000_000
 
 
@@ -152,6 +224,8 @@ def artifact_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     folder = _folder(request.node)
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
+    if request.node.stash.get(_kept_key, False):
+        return
     keep = _given(request.config, "keep")
     if keep == "none" or (keep == "failed" and not request.node.stash.get(_failed_key, False)):
         shutil.rmtree(folder, ignore_errors=True)
@@ -163,16 +237,20 @@ def new_testbed(
 ) -> Iterator[Callable[..., Testbed]]:
     """A function that builds a testbed: `new_testbed("vip-l7", advert_int=1)`, or of a Topology."""
     import topologies
+    from harness import session
+    from harness.kernel import ladder
     from harness.report import slowest
-    from harness.testbed import Testbed
     from harness.topology import Topology
+    from harness.turns import place_for_machines
 
     if not bubble.inside():
         raise UsageError(
             "this pytest run is not in a bubble: put `vipdrill = true` into the pytest configuration, "
-            "or run `pytest --vipdrill`"
+            "or run `pytest --vipdrill`; give a worker on another machine "
+            "`python=vipdrill bubble -- python3`"
         )
     made: list[Testbed] = []
+    places = ExitStack()
 
     rate: float = _given(request.config, "rate")
 
@@ -181,25 +259,64 @@ def new_testbed(
             architecture if isinstance(architecture, Topology) else topologies.make(architecture, options)
         )
         folder = artifact_folder / str(len(made)) if made else artifact_folder
-        testbed = Testbed(
-            topology,
-            vipdrill_image.rootfs,
-            folder,
-            seed=vipdrill_seed,
-            versions=vipdrill_image.versions,
-            probe_rate=probe_rate,
-        )
+        try:
+            choice = ladder.choose(topology, _given(request.config, "kernel"))
+            own = session.kernel(build=False) if choice.own_kernels else None
+        except MissingCapability as error:
+            pytest.skip(str(error))
+        if own is not None and not made:
+            places.enter_context(place_for_machines())
+        testbed = session.assemble(choice, vipdrill_image, own, folder, seed=vipdrill_seed, rate=probe_rate)
         made.append(testbed)
+        choice.tell(testbed.recorder)
         request.node.stash[_testbed_key] = testbed
         testbed.build()
         return testbed
 
-    yield build
-    for testbed in reversed(made):
-        testbed.close()
-        request.node.user_properties.append((slowest.PROPERTY, slowest.encode(testbed.recorder.waited)))
-        if request.node.stash.get(_failed_key, False) or _given(request.config, "keep") == "all":
-            _keep_evidence(testbed, _command_again(request.node))
+    with places:
+        yield build
+        for testbed in reversed(made):
+            if _kept_as_lab(request.node, testbed):
+                continue
+            testbed.close()
+            request.node.user_properties.append((slowest.PROPERTY, slowest.encode(testbed.recorder.waited)))
+            if request.node.stash.get(_failed_key, False) or _given(request.config, "keep") == "all":
+                _keep_evidence(testbed, _command_again(request.node))
+
+
+def _kept_as_lab(item: pytest.Item, testbed: Testbed) -> bool:
+    """Whether a failed test's testbed goes on as a lab (`--keep`)."""
+    if not (item.config.getoption("--keep") and item.stash.get(_failed_key, False)):
+        return False
+    from harness.lab import at_failure
+
+    item.stash[_kept_key] = at_failure.keep(testbed, item, _command_again(item))
+    return item.stash[_kept_key]
+
+
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """Let the user into the testbed of a test that has just failed (`--lab-on-failure`)."""
+    if not isinstance(node, pytest.Item) or not node.config.getoption("--lab-on-failure"):
+        return
+    testbed = node.stash.get(_testbed_key, None)
+    if testbed is not None and testbed.built and bubble.inside():
+        from harness.lab import at_failure
+
+        at_failure.wait_in(testbed, node)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember how the run ends."""
+    session.config.stash[_status_key] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last thing of all: hold what labs are kept."""
+    if bubble.inside() and config.getoption("--keep", False):
+        from harness.lab import at_failure
+
+        at_failure.leave(config.stash.get(_status_key, 0))
 
 
 def _keep_evidence(testbed: Testbed, again: str) -> None:
@@ -264,14 +381,19 @@ def probe(testbed: Testbed) -> Any:
 
 
 @pytest.fixture
-def judge(request: pytest.FixtureRequest, testbed: Testbed) -> Callable[[], list[Verdict]]:
-    """A function that judges the testbed's timeline so far by every property.
+def judge(request: pytest.FixtureRequest) -> Callable[[], list[Verdict]]:
+    """A function that judges the timeline so far of the last testbed that the test built, by every property.
 
     What it finds goes into the suite's matrix and JUnit's properties, except in a test marked `saboteur`.
+    In one marked `control` no property may find a failure, whichever the test is about.
     """
     from harness.properties import judge_all
+    from harness.verdict import Status, check_all
 
     def judge_now() -> list[Verdict]:
+        testbed = request.node.stash.get(_testbed_key, None)
+        if testbed is None:
+            raise UsageError(f"{request.node.name} judges before it has built a testbed")
         timeline = testbed.recorder.timeline
         verdicts = judge_all(timeline)
         if request.node.get_closest_marker("saboteur") is None:
@@ -279,37 +401,71 @@ def judge(request: pytest.FixtureRequest, testbed: Testbed) -> Callable[[], list
             from harness.report import matrix
 
             options = topologies.find(testbed.topology.architecture).OPTIONS
-            found = matrix.cells(timeline, verdicts, {option.name: option.default for option in options})
+            defaults = {option.name: option.default for option in options}
+            folder = testbed.artifacts.relative_to(artifacts_folder(request.config)).as_posix()
+            found = matrix.cells(timeline, verdicts, defaults, request.node.nodeid, folder)
             request.node.user_properties.append((_CELLS, matrix.encode(found)))
+            _tell_figures(request.node, timeline, verdicts)
             for verdict in verdicts:
                 if verdict.measured is not None:
                     name = f"{verdict.title()} {verdict.subject}".strip()
                     request.node.user_properties.append((name, verdict.measured))
+        if request.node.get_closest_marker("control") is not None:
+            check_all([verdict for verdict in verdicts if verdict.status is Status.FAIL])
         return verdicts
 
     return judge_now
 
 
+def _tell_figures(item: pytest.Item, timeline: Timeline, verdicts: list[Verdict]) -> None:
+    """A drill's figures as properties of its test; judged again, it has those of the last time."""
+    from harness.report import junit
+
+    others = [pair for pair in item.user_properties if not pair[0].startswith(junit.PREFIX)]
+    item.user_properties[:] = [*others, *junit.properties(timeline, verdicts)]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> Generator[None, None, None]:
+    """JUnit's properties are for people: what only travels between processes is not among them."""
+    if "PYTEST_XDIST_WORKER" in os.environ or world.virtual():
+        return (yield)
+    from harness.report.slowest import PROPERTY
+
+    carried = report.user_properties
+    report.user_properties = [pair for pair in carried if pair[0] not in (_CELLS, PROPERTY)]
+    try:
+        return (yield)
+    finally:
+        report.user_properties = carried
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The matrix of all that was judged, here and as Markdown beside the artifacts."""
+    """The matrix of all that was judged, here and as a page and Markdown beside the artifacts."""
+    from harness.report.html.suite import write_suite
     from harness.report.matrix import Matrix, decode
     from harness.report.slowest import slowest
 
-    found = Matrix()
+    cells = []
     reports = [report for some in terminalreporter.stats.values() for report in some]
     for report in reports:
         if getattr(report, "when", "") != "teardown":
             continue
         for name, value in getattr(report, "user_properties", ()):
             if name == _CELLS:
-                for cell in decode(value):
-                    found.add(cell)
+                cells += decode(value)
+    found = Matrix(cells)
+    suite: SuiteRun | None = config.pluginmanager.get_plugin("vipdrill-suite")
+    written = suite.write(artifacts_folder(config), base_seed(config), cells, reports) if suite else None
+    _tell_kept_labs(terminalreporter, config)
     void = _void_runs(reports)
     if void:
         terminalreporter.section("vipdrill: run again, as the machine was late and the verdict unknown")
         for line in void:
             terminalreporter.write_line(line)
     if not found:
+        if written:
+            terminalreporter.write_line(f"vipdrill: no cells of this shard, as {written} tells")
         return
     terminalreporter.section("vipdrill: the ten slowest tests, and what they waited for")
     for line in slowest(reports):
@@ -317,10 +473,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("vipdrill matrix")
     for line in found.plain():
         terminalreporter.write_line(line)
-    folder = _artifacts(config)
+    folder = artifacts_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "matrix.md").write_text(found.markdown())
-    terminalreporter.write_line(f"also in {folder / 'matrix.md'}")
+    write_suite(folder, found)
+    terminalreporter.write_line(
+        f"also in {folder / 'matrix.md'}, with its evidence in {folder / 'index.html'}, "
+        f"and for `vipdrill merge` in {written}"
+    )
+
+
+def _tell_kept_labs(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Which labs `--keep` has kept."""
+    if not (config.getoption("--keep") and bubble.inside()):
+        return
+    from harness.lab import at_failure
+
+    if told := at_failure.summary():
+        terminalreporter.section("vipdrill: labs of failed tests")
+        for line in told:
+            terminalreporter.write_line(line)
 
 
 def _void_runs(reports: list[Any]) -> list[str]:
@@ -345,14 +517,15 @@ def start_afresh(item: pytest.Item) -> None:
 
 def _folder(item: pytest.Item) -> Path:
     name = re.sub(r"[^A-Za-z0-9._=-]+", "-", item.nodeid)[-150:].strip("-")
-    return _artifacts(item.config) / name
+    return artifacts_folder(item.config) / name
 
 
 # -- failures ----------------------------------------------------------------------------------------
 
 
 def _command_again(item: pytest.Item) -> str:
-    return f"pytest {shlex.quote(item.nodeid)} --vipdrill-seed {_base_seed(item.config)}"
+    time = " --vipdrill-time virtual" if _given(item.config, "time") == world.VIRTUAL else ""
+    return f"pytest {shlex.quote(item.nodeid)} --vipdrill-seed {base_seed(item.config)}{time}"
 
 
 def _story(testbed: Testbed, error: BaseException) -> list[str]:

@@ -11,16 +11,42 @@ import json
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Protocol
 
-from harness.errors import TestbedError, WaitExpired
-from harness.nodes.process import Process
+from harness.errors import CannotWrite, TestbedError, WaitExpired
 from harness.timeline import Event, Timeline, parse_event
 
+WHOLE = "timeline-whole.jsonl"
+"""All events as they came, of a run too long to be kept in memory, or with somebody at work after its end."""
 _READ_BYTES = 1 << 18
+
+
+class Teller(Protocol):
+    """Who writes events into a pipe, as JSON Lines: an agent, or a machine's news."""
+
+    events: int
+    """The pipe's end to read from; -1 once it is closed."""
+
+    @property
+    def node(self) -> str:
+        """Where it is."""
+
+    @property
+    def name(self) -> str:
+        """What it is called there."""
+
+    @property
+    def log(self) -> Path:
+        """Where to look for what went wrong."""
+
+    def command(self, **command: Any) -> None:
+        """Tell it to do something."""
+
+    def close(self) -> None:
+        """Read no more."""
 
 
 class Recorder:
@@ -38,13 +64,16 @@ class Recorder:
         """How long the engine waited for what (s)."""
         self._file: IO[bytes] = path.open("ab", buffering=0)
         self._epoll = select.epoll()
-        self._agents: dict[int, Process] = {}
+        self._agents: dict[int, Teller] = {}
         self._partial: dict[int, bytes] = {}
         self._ready: set[int] = set()
         self._done: dict[int, int] = {}
         self._asked = 0
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
         self._timers_made = 0
+        self._guests: dict[int, Callable[[int], None]] = {}
+        self._shortened = False
+        self._sealed_ns = 0
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -59,22 +88,31 @@ class Recorder:
         try:
             self._file.write(data)
         except OSError as error:
-            raise TestbedError(f"cannot write {self.path}: {error.strerror}") from None
+            raise CannotWrite(self.path, error) from None
 
     def _add(self, event: Event) -> None:
         self.timeline.add(event)
         for listener in self.listeners:
             listener(event)
 
+    def shorten(self, keep: int, kinds: Collection[str]) -> int:
+        """Bound the memory of a long run (`Timeline.shorten`); on disk everything stays, see `close`."""
+        self._shortened = True
+        return self.timeline.shorten(keep, kinds)
+
+    def seal(self) -> None:
+        """What comes from now on is no part of the run any more: `close` leaves it to `WHOLE`."""
+        self._sealed_ns = time.monotonic_ns()
+
     # -- agents --------------------------------------------------------------------------------
 
-    def attach(self, agent: Process) -> None:
+    def attach(self, agent: Teller) -> None:
         """Take events from an agent from now on."""
         self._agents[agent.events] = agent
         self._partial[agent.events] = b""
         self._epoll.register(agent.events, select.EPOLLIN)
 
-    def wait_ready(self, agent: Process, timeout_s: float = 20.0) -> None:
+    def wait_ready(self, agent: Teller, timeout_s: float = 20.0) -> None:
         """Wait until an agent has said that it serves."""
         fd = agent.events
         self.wait(
@@ -83,7 +121,7 @@ class Recorder:
         if fd not in self._ready:
             raise TestbedError(f"{agent.node}/{agent.name} ended at its start: {_tail(agent.log)}")
 
-    def ask(self, agent: Process, timeout_s: float = 20.0, /, **command: object) -> None:
+    def ask(self, agent: Teller, timeout_s: float = 20.0, /, **command: object) -> None:
         """Tell an agent to do something and wait until it has; raises TestbedError if it ends instead."""
         self._asked += 1
         number, fd = self._asked, agent.events
@@ -96,7 +134,7 @@ class Recorder:
         if fd not in self._agents:
             raise TestbedError(f"{agent.node}/{agent.name} ended: {_tail(agent.log)}")
 
-    def detach(self, agent: Process) -> None:
+    def detach(self, agent: Teller) -> None:
         """Take in what is left of an agent's events and forget it."""
         if agent.events in self._agents:
             self._drain(agent.events)
@@ -111,14 +149,37 @@ class Recorder:
         del self._partial[fd]
         agent.close()
 
+    # -- guests ----------------------------------------------------------------------------------
+
+    def serve(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
+        """Call `handler` with the event mask whenever a descriptor has one of these events, in any wait.
+
+        Again with another mask or handler replaces what was there.
+        """
+        if self._epoll.closed:
+            return
+        if fd in self._guests:
+            self._epoll.modify(fd, mask)
+        else:
+            self._epoll.register(fd, mask)
+        self._guests[fd] = handler
+
+    def dismiss(self, fd: int) -> None:
+        """Serve a descriptor no longer; to be called before it is closed."""
+        if self._guests.pop(fd, None) is not None and not self._epoll.closed:
+            self._epoll.unregister(fd)
+
     # -- waiting -------------------------------------------------------------------------------
 
     def pump(self, timeout_s: float) -> None:
         """Take in what has come, waiting at most so long for something to come or to be due (`at`)."""
         if self._timers:
             timeout_s = min(timeout_s, max(0.0, (self._timers[0][0] - time.monotonic_ns()) / 1e9))
-        for fd, _ in self._epoll.poll(timeout_s):
-            self._drain(fd)
+        for fd, mask in self._epoll.poll(timeout_s):
+            if fd in self._agents:
+                self._drain(fd)
+            elif fd in self._guests:
+                self._guests[fd](mask)
         while self._timers and self._timers[0][0] <= time.monotonic_ns():
             heappop(self._timers)[2]()
 
@@ -211,13 +272,21 @@ class Recorder:
             self.on_line(record["_line"], record["pid"], record["t"])
 
     def close(self) -> None:
-        """Take in what is left and put the file in order of time."""
+        """Take in what is left and put the file in order of time.
+
+        A shortened or sealed timeline is written as it is, and what the file held until then is `WHOLE`
+        beside it.
+        """
         for fd in list(self._agents):
             self._drain(fd)
         for fd in list(self._agents):
             self._forget(fd)
         self._epoll.close()
         self._file.close()
+        if self._sealed_ns:
+            self.timeline.cut(self._sealed_ns)
+        if self._shortened or self._sealed_ns:
+            os.replace(self.path, self.path.with_name(WHOLE))
         self.timeline.save(self.path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import TestbedError
 from harness.kernel import namespaces
-from harness.nodes.netns import NetnsNode
+from harness.nodes.base import Node
 
 _TIMEOUT_S = 5.0
 _COMMANDS = (
@@ -17,13 +17,15 @@ _COMMANDS = (
     ("ip", "neigh"),
     ("ss", "-Htn", "state", "connected"),
 )
-# A file that a service keeps while it runs, and what to ask then.
+# A file that a service or the kernel keeps while it runs, and what to ask then.
 _IF_THERE = {
     "/run/haproxy.sock": ("sh", "-c", "echo 'show servers state' | socat -t 1 - UNIX:/run/haproxy.sock"),
+    "/proc/net/ip_vs": ("ipvsadm", "--list", "--numeric", "--stats", "--exact"),
+    "/proc/net/ip_vs_conn": ("ipvsadm", "--list", "--numeric", "--connection"),
 }
 
 
-def snapshot(nodes: Mapping[str, NetnsNode], folder: Path) -> None:
+def snapshot(nodes: Mapping[str, Node], folder: Path) -> None:
     """Write `NODE.txt` into the folder for every node that can be asked."""
     folder.mkdir(parents=True, exist_ok=True)
     asked = {
@@ -35,7 +37,7 @@ def snapshot(nodes: Mapping[str, NetnsNode], folder: Path) -> None:
         (folder / f"{name}.txt").write_text(answer.result())
 
 
-def _state_of(node: NetnsNode) -> str:
+def _state_of(node: Node) -> str:
     parts = []
     try:
         commands = [*_COMMANDS, *(ask for path, ask in _IF_THERE.items() if node.exists(path))]

@@ -14,20 +14,22 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_interface
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness import __version__, bubble, paths
+from harness import __version__, bubble, paths, world
 from harness.errors import TestbedError, UsageError, one_of
-from harness.fabric import rtnl
+from harness.fabric.addressing import early_sysctls
 from harness.fabric.fabric import Fabric, Port
-from harness.fabric.netlink import Request, RouteSocket
 from harness.kernel import namespaces
-from harness.kernel import syscalls as sc
+from harness.nodes.base import Node
 from harness.nodes.netns import NetnsNode
 from harness.nodes.process import Process
+from harness.nodes.uml import UmlNode
+from harness.observe import packets
+from harness.observe.lateness import MACHINE
 from harness.observe.witnesses import Witnesses
 from harness.recorder import Recorder
 from harness.services.base import Context, Service
@@ -45,7 +47,8 @@ _numbers = 0
 class Testbed:
     """A topology built in this bubble. Use it in a `with` block, or call `build` and `close`.
 
-    `artifacts` is the folder for the timeline, captures, logs and configurations of this run.
+    `artifacts` is the folder for the timeline, captures, logs and configurations of this run, `kernel` the
+    root filesystem of the kernel's image, which nodes with a kernel of their own need.
     """
 
     __test__ = False
@@ -60,6 +63,7 @@ class Testbed:
         versions: dict[str, str] | None = None,
         capture: bool = True,
         probe_rate: float = 100.0,
+        kernel: Path | None = None,
     ) -> None:
         global _numbers
         topology.check()
@@ -70,7 +74,8 @@ class Testbed:
         self.topology, self.artifacts, self.seed = topology, artifacts, seed
         self.versions = versions or {}
         self._capture, self.probe_rate = capture, probe_rate
-        self._rootfs = rootfs
+        self._rootfs, self._kernel = rootfs, kernel
+        self._mtus = {segment.name: segment.mtu for segment in topology.segments}
         self._disks = bubble.scratch() / f"bed-{os.getpid()}-{_numbers}"
         artifacts.mkdir(parents=True, exist_ok=True)
         self.recorder = Recorder(artifacts / "timeline.jsonl")
@@ -78,17 +83,32 @@ class Testbed:
         self.recorder.on_line = self._said_ready
         self.situation = Situation()
         self.recorder.listeners.append(self.situation.take)
-        self.hub = self._new_node(HUB)
-        self.nodes: dict[str, NetnsNode] = {spec.name: self._new_node(spec.name) for spec in topology.nodes}
+        self.hub = self._netns_node(HUB)
+        self.nodes: dict[str, Node] = {spec.name: self._new_node(spec) for spec in topology.nodes}
         self.fabric: Fabric
         self.witnesses: Witnesses
         self._processes: dict[tuple[str, str], Process] = {}
-        self._ready_pids: set[int] = set()
-        self._followed: dict[int, Process] = {}
-        self._closed = False
+        self._ready_pids: set[tuple[str, int]] = set()
+        self._followed: dict[tuple[str, int], Process] = {}
+        self.built = self._closed = False
 
-    def _new_node(self, name: str) -> NetnsNode:
+    def _netns_node(self, name: str) -> NetnsNode:
         return NetnsNode(name, self._rootfs, self._disks / name, self.artifacts / "logs" / name)
+
+    def _new_node(self, spec: NodeSpec) -> Node:
+        if spec.kernel == "host":
+            return self._netns_node(spec.name)
+        if self._kernel is None:
+            raise TestbedError(f"{spec.name} is to have a kernel of its own, but the testbed was given none")
+        return UmlNode(
+            spec.name,
+            self._rootfs,
+            self._kernel,
+            self._disks / spec.name,
+            self.artifacts / "logs" / spec.name,
+            interfaces={i.name: self._mtus[i.segment] for i in spec.interfaces},
+            modules=spec.needs,
+        )
 
     # -- building ------------------------------------------------------------------------------
 
@@ -96,6 +116,7 @@ class Testbed:
         """Bring everything up, up to started services and probes; raises TestbedError, ConfigRejected."""
         with turn():
             self._build()
+        self.built = True
 
     def _build(self) -> None:
         self.recorder.emit("phase", name="building")
@@ -105,13 +126,25 @@ class Testbed:
         self.witnesses = Witnesses(self.recorder, self.fabric, captures)
         self._connect(list(self.topology.nodes))
         self._describe()
-        for name, node in self.nodes.items():
-            if not self._opaque(name):
-                self.witnesses.watch(node)
+        for node in self.nodes.values():
+            self._watch(node)
         self._install()
         self.witnesses.await_ready()
         self._start_services()
         self._start_probes()
+
+    def _watch(self, node: Node) -> None:
+        """Let the witnesses know of a freshly booted node."""
+        self.witnesses.listen(node)
+        if not self._opaque(node.name):
+            self.witnesses.watch(node, balances=self._balances(node.name))
+        if isinstance(node, UmlNode):
+            assert node.machine is not None
+            self._follow(node.machine)
+
+    def _follow(self, process: Process) -> None:
+        self._followed[process.node, process.pid] = process
+        self.witnesses.follow(process)
 
     def build_network(self) -> None:
         """Nodes booted, segments and links up, addresses and routes set; nothing runs, nothing watches."""
@@ -123,31 +156,27 @@ class Testbed:
         self._boot_all([self.hub, *self.nodes.values()])
         self.fabric = Fabric(self.hub)
         self.fabric.add_segments([(segment.name, segment.mtu) for segment in self.topology.segments])
-        mtus = {segment.name: segment.mtu for segment in self.topology.segments}
         for spec in self.topology.nodes:
             for interface in spec.interfaces:
-                self.fabric.plan(spec.name, interface.name, interface.segment, mtus[interface.segment])
+                self.fabric.plan(spec.name, interface.name, interface.segment, self._mtus[interface.segment])
 
     @staticmethod
-    def _boot_all(nodes: list[NetnsNode]) -> None:
+    def _boot_all(nodes: list[Node]) -> None:
         boots: list[Future[None]] = [node.boot_async() for node in nodes]
         for boot in boots:
             boot.result()
 
     def _connect(self, specs: list[NodeSpec]) -> None:
         """Links, then addresses and routes, of freshly booted nodes."""
-        _together([partial(self.nodes[s.name].sysctl, {**BASE_SYSCTLS, **s.sysctls}) for s in specs])
+        _together([partial(self.nodes[s.name].sysctl, early_sysctls(s)) for s in specs])
         links: list[tuple[Port, int]] = []
         for spec in specs:
             netns = self.nodes[spec.name].netns
             links += [(port, netns) for port in self.fabric.ports_of(spec.name)]
         self.fabric.connect(links)
-        visits = [
-            namespaces.submit(self.nodes[spec.name].netns, sc.CLONE_NEWNET, partial(configure, spec))
-            for spec in specs
-        ]
-        for visit in visits:
-            visit.result()
+        begun = [self.nodes[s.name].configure(s, self.fabric.ports_of(s.name)) for s in specs]
+        for one in begun:
+            one.result()
         self.fabric.await_forwarding([port for port, _ in links])
 
     def _describe(self) -> None:
@@ -162,7 +191,10 @@ class Testbed:
                 }
                 for i in spec.interfaces
             ]
-            nodes.append({"name": spec.name, "role": spec.role, "interfaces": interfaces})
+            described = {"name": spec.name, "role": spec.role, "interfaces": interfaces}
+            if spec.kernel != "host":
+                described["kernel"] = spec.kernel
+            nodes.append(described)
         self.recorder.emit(
             "run",
             format=FORMAT,
@@ -170,10 +202,11 @@ class Testbed:
             architecture=self.topology.architecture,
             options=dict(self.topology.options),
             seed=self.seed,
-            world="real",
+            world=world.name(),
             nodes=nodes,
             segments=[segment.name for segment in self.topology.segments],
             vips=[{"address": v.address, "port": v.port, "service": v.service} for v in self.topology.vips],
+            patience_s={p.client: p.patience_s for p in self.topology.probes if p.patience_s},
             versions=self.versions,
         )
 
@@ -227,7 +260,7 @@ class Testbed:
 
         return ensure_pki(paths.cache_dir() / "pki", names or DEFAULT_NAMES)
 
-    def node(self, name: str) -> NetnsNode:
+    def node(self, name: str) -> Node:
         """A node by name; raises UsageError naming the known ones."""
         if name not in self.nodes:
             raise one_of("node", name, list(self.nodes))
@@ -270,7 +303,7 @@ class Testbed:
         self._processes[node, name].expected_end = True
         self._start_service(node, name, service.replace)
 
-    def _start_service(self, node: str, name: str, start: Callable[[NetnsNode, Context], Process]) -> None:
+    def _start_service(self, node: str, name: str, start: Callable[[Node, Context], Process]) -> None:
         service = self.service(node, name)
         log = self.nodes[node].log_dir / f"{name}.log"
         written = log.stat().st_size if log.exists() else 0
@@ -278,19 +311,22 @@ class Testbed:
         process = start(self.nodes[node], self)
         self._processes[node, name] = process
         self._tell_service(process, "started", began_ns)
-        self._followed[process.pid] = process
-        self.witnesses.follow(process)
+        self._follow(process)
         if process.events >= 0:
             self.recorder.attach(process)
-        elif process.notify is None and service.ready_line:
+        elif not process.notifies and service.ready_line:
             self.witnesses.expect_line(process, service.ready_line, written)
+        if getattr(service, "logs_servers", False) and not self._opaque(node):
+            self.witnesses.follow_servers(process, written)
+        if name == "keepalived" and self._balances(node) and not self._opaque(node):
+            self.witnesses.expect_changes(process)
 
     def _await_service(self, node: str, name: str) -> None:
         """Wait until a service is ready, as far as it has a way to tell."""
         process = self._processes[node, name]
         if process.events >= 0:
             self.recorder.wait_ready(process)
-        elif process.notify is not None:
+        elif process.notifies:
             self._wait_notified(process, name)
         elif self.service(node, name).ready_line:
             self._wait_line(process)
@@ -314,6 +350,10 @@ class Testbed:
         """Whether only what is outside of a node is to be known."""
         return self.topology.node(node).opaque
 
+    def _balances(self, node: str) -> bool:
+        """Whether a node runs a virtual server of IPVS."""
+        return "ip_vs" in self.topology.node(node).needs
+
     def _tell_service(self, process: Process, state: str, t_ns: int | None = None, **more: object) -> None:
         """Record what became of a service, unless its node is opaque."""
         if not self._opaque(process.node):
@@ -322,7 +362,7 @@ class Testbed:
 
     def _wait_line(self, process: Process) -> None:
         def ready() -> bool:
-            return process.pid in self._ready_pids or not process.running
+            return (process.node, process.pid) in self._ready_pids or not process.running
 
         self.recorder.wait(ready, 20.0, f"{process.node}/{process.name} ready")
         if not process.running:
@@ -333,7 +373,7 @@ class Testbed:
         node, _, name = identity.partition("/")
         process = self._processes.get((node, name))
         if process is not None and process.pid == pid:
-            self._ready_pids.add(pid)
+            self._ready_pids.add((node, pid))
             self._tell_service(process, "ready", t_ns)
 
     def _wait_notified(self, process: Process, name: str) -> None:
@@ -358,8 +398,7 @@ class Testbed:
         node.boot()
         self._connect([spec])
         self.recorder.emit("node", node=name, state="booted")
-        if not spec.opaque:
-            self.witnesses.watch(node)
+        self._watch(node)
         for service in spec.services:
             self.start_service(name, service.name)
 
@@ -385,18 +424,48 @@ class Testbed:
         """The nodes that probe."""
         return sorted({probe.client for probe in self.topology.probes})
 
+    @property
+    def awaited(self) -> list[str]:
+        """The nodes that probe, and that must be served before all is well."""
+        return sorted({probe.client for probe in self.topology.probes if probe.awaited})
+
+    def tell_packets(self) -> None:
+        """Record, from the captures, an attempt's packets of each node that asked its own VIP in vain."""
+        attempts = packets.own_attempts(self.recorder.timeline) if self._capture else []
+        if not attempts:
+            return
+        folder = self.artifacts / "captures"
+        captured = {path.stem: list(packets.segments(path)) for path in sorted(folder.glob("*.pcap"))}
+        for attempt in attempts:
+            for fields in packets.of_attempt(self.recorder.timeline, attempt, captured):
+                self.recorder.emit("packet", fields.pop("t"), **fields)
+
     def _exited(self, identity: str, pid: int, t_ns: int) -> None:
         """The observer saw a supervised process end; by now the service may run again in another."""
-        process = self._followed.pop(pid, None)
+        process = self._followed.pop((identity.partition("/")[0], pid), None)
         if process is None:
             return
         node = process.node
         status = process.reap(wait=True)
+        if process.name == MACHINE:
+            self._machine_ended(process)
+            return
         self._tell_service(process, "exited", t_ns, status=status)
         if not process.expected_end and self.nodes[node].alive and not self._opaque(node):
             self.recorder.emit(
                 "note", text=f"{identity} ended by itself with status {status}; its log: {process.log.name}"
             )
+
+    def _machine_ended(self, machine: Process) -> None:
+        """A kernel of its own has ended, and with it the node; who did it on purpose tells it himself."""
+        node = self.nodes[machine.node]
+        # By now the node may have been switched off, or run on another machine.
+        present = isinstance(node, UmlNode) and node.machine is machine
+        if present and not machine.expected_end:
+            words = machine.log.read_text(errors="replace").strip().splitlines()[-1:]
+            text = f"the kernel of {machine.node} ended by itself: {' '.join(words) or 'it said nothing'}"
+            self.recorder.emit("note", text=text)
+            self.lost(machine.node)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -460,29 +529,3 @@ def _together(works: Sequence[Callable[[], None]]) -> None:
     wait(begun)
     for one in begun:
         one.result()
-
-
-# Nodes speak IPv6 only where the topology gives them an IPv6 address (`configure`).
-BASE_SYSCTLS = {"net.ipv6.conf.default.disable_ipv6": "1", "net.ipv6.conf.all.disable_ipv6": "1"}
-
-
-def configure(spec: NodeSpec) -> None:
-    """Addresses and routes of one node, in one batch, from inside its network namespace."""
-    requests: list[Request] = [rtnl.set_link(1, f"bring up lo of {spec.name}", up=True)]
-    uses_ipv6 = any(":" in a for i in spec.interfaces for a in i.addresses)
-    if uses_ipv6:
-        for scope in ("default", "all"):
-            Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("0")
-    for position, interface in enumerate(spec.interfaces):
-        requests.append(rtnl.set_link(10 + position, f"bring up {spec.name}:{interface.name}", up=True))
-        for address in interface.addresses:
-            what = f"give {spec.name}:{interface.name} the address {address}"
-            requests.append(rtnl.add_address(10 + position, ip_interface(address), what))
-    for destination, gateway in spec.routes.items():
-        what = f"route {destination} by {gateway} on {spec.name}"
-        requests.append(rtnl.add_route(ip_network(destination), ip_interface(gateway).ip, what))
-    route = RouteSocket()
-    try:
-        route.send(requests)
-    finally:
-        route.close()

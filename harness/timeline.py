@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UsageError
+from harness.errors import CannotWrite, UsageError
 
 FORMAT = 1
 
@@ -30,6 +30,11 @@ KINDS: dict[str, tuple[str, ...]] = {
     "link": ("node", "interface", "up"),
     "vrrp": ("segment", "node", "src", "dst", "vrid", "version", "priority", "interval_cs", "addresses"),
     "arp": ("segment", "node", "op", "sender_mac", "sender_ip", "target_ip", "gratuitous"),
+    "neighbour": ("node", "interface", "address", "mac"),
+    "health": ("node", "service", "pool", "server", "up"),
+    "ipvs": ("node", "service", "change"),
+    "ipvs-load": ("node", "service", "members"),
+    "packet": ("segment", "node", "src", "dst", "what", "client", "attempt"),
     "probe": ("client", "stream", "seq", "target", "end", "result", "member"),
     "access": ("node", "peer", "path", "status"),
     "lag": ("source", "lag_ns"),
@@ -89,17 +94,33 @@ class Timeline:
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self._all: list[_Entry] = []
         self._of_kind: dict[str, list[_Entry]] = {}
+        self._added = 0
         for event in events:
             self.add(event)
 
     def add(self, event: Event) -> None:
         """Record an event; events may arrive out of order of time, if not by much."""
-        entry = (event.t, len(self._all), event)
+        self._added += 1
+        entry = (event.t, self._added, event)
         for entries in (self._all, self._of_kind.setdefault(event.kind, [])):
             if entries and entry < entries[-1]:
                 insort(entries, entry)
             else:
                 entries.append(entry)
+
+    def shorten(self, keep: int, kinds: Collection[str]) -> int:
+        """Let go of events of these kinds older than the newest `keep` events; from when on all are there."""
+        since_ns = self._all[-keep][0] if len(self._all) > keep else self.span[0]
+        for kind in kinds:
+            entries = self._of_kind.get(kind, [])
+            del entries[: bisect_left(entries, (since_ns,))]
+        self._all = [entry for entry in self._all if entry[0] >= since_ns or entry[2].kind not in kinds]
+        return since_ns
+
+    def cut(self, until_ns: int) -> None:
+        """Let go of everything after a moment."""
+        for entries in (self._all, *self._of_kind.values()):
+            del entries[bisect_left(entries, (until_ns + 1,)) :]
 
     def __iter__(self) -> Iterator[Event]:
         return (event for _, _, event in self._all)
@@ -122,6 +143,10 @@ class Timeline:
         wanted = fields.items()
         return [event for _, _, event in found if all(event.data.get(k) == v for k, v in wanted)]
 
+    def since(self, t_ns: int) -> list[Event]:
+        """Events of all kinds from a moment on (ns)."""
+        return [event for _, _, event in self._all[bisect_left(self._all, (t_ns,)) :]]
+
     def first(self, *kinds: str, **criteria: Any) -> Event | None:
         """The first event that `of` would give, or None."""
         return next(iter(self.of(*kinds, **criteria)), None)
@@ -142,15 +167,21 @@ class Timeline:
     @property
     def span(self) -> tuple[int, int]:
         """The times of the first and the last event (ns)."""
-        events = list(self)
-        return (events[0].t, events[-1].t) if events else (0, 0)
+        return (self._all[0][0], self._all[-1][0]) if self._all else (0, 0)
 
     def save(self, path: Path) -> None:
-        """Write the timeline in order of time, in one step: readers see the old file or the new."""
+        """Write the timeline in order of time, in one step: readers see the old file or the new.
+
+        Raises CannotWrite; the old file is then as it was.
+        """
         part = path.with_name(path.name + ".part")
-        with part.open("w", encoding="utf-8") as out:
-            out.writelines(event.to_json() + "\n" for event in self)
-        os.replace(part, path)
+        try:
+            with part.open("w", encoding="utf-8") as out:
+                out.writelines(event.to_json() + "\n" for event in self)
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise CannotWrite(path, error) from None
 
     @classmethod
     def load(cls, path: Path, on_bad_line: Callable[[int, str], None] | None = None) -> Timeline:

@@ -35,8 +35,13 @@ class Interface:
 class NodeSpec:
     """A node: its interfaces, routes (destination CIDR to gateway), sysctls, and services in start order.
 
+    `loopback` are addresses in CIDR form on `lo`, beside its own.
+
     Of an `opaque` one (an appliance) only what can be seen from outside is recorded: no configuration,
     no addresses or links of its own, no life of its services.
+
+    `needs` are what its kernel must have, by the names of the modules (`ip_vs`, `sch_netem`); where the
+    host's has not, `harness.kernel.ladder` gives it one of its own (`kernel`).
     """
 
     name: str
@@ -46,6 +51,9 @@ class NodeSpec:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     services: tuple[Service, ...] = ()
     opaque: bool = False
+    loopback: tuple[str, ...] = ()
+    kernel: Literal["host", "uml"] = "host"
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,9 @@ class ProbeSpec:
     """A client's view: from which node, to which address and port, asking for what.
 
     `certificate` are the names of the certificate that a good server shows, where not the testbed's own.
-    `share` of the testbed's probe rate is what this client takes.
+    `share` of the testbed's probe rate is what this client takes.  `patience_s` is how long its long-lived
+    connection may stand still before it is given up (0: as long as an attempt may take).  A drill waits
+    until every client that is `awaited` is served.
     """
 
     client: str
@@ -73,6 +83,8 @@ class ProbeSpec:
     tls: bool = True
     certificate: tuple[str, ...] = ()
     share: float = 1.0
+    patience_s: float = 0.0
+    awaited: bool = True
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,13 @@ def _arp(event: Event) -> str:
     return f"{event.node}: {kind}, {event.sender_ip} is at {event.sender_mac}"
 
 
+def _table_change(event: Event) -> str:
+    what = f"{event.member} of {event.service}" if event.get("member") else event.service
+    if event.change == "weight":
+        return f"{what} has weight {event.weight}"
+    return f"{what} {'added' if event.change == 'add' else 'removed'}"
+
+
 def _probe(event: Event) -> str:
     taken = (event.end - event.t) / 1e9
     by = f" by {event.member}" if event.member else ""
@@ -197,6 +204,10 @@ _TELL: dict[str, Callable[[Event], str]] = {
     "node": lambda event: f"{event.node}: {event.state}",
     "phase": lambda event: f"phase {event.name}",
     "lag": lambda event: f"{event.source}: {event.lag_ns / 1e9:.4f} s late",
+    "ipvs": lambda event: f"{event.node}: IPVS {_table_change(event)}",
+    "packet": lambda event: (
+        f"{event.node}: {event.what} from {event.src} to {event.dst}, sent to {event.get('to', '?')}"
+    ),
     "note": lambda event: str(event.text),
 }
 

@@ -13,7 +13,7 @@ from harness.errors import UsageError, one_of
 from harness.topology import Option, Topology
 
 # Name on the command line: module, which is loaded on use.
-ARCHITECTURES = {"vip-l7": "topologies.vip_l7"}
+ARCHITECTURES = {"vip-l7": "topologies.vip_l7", "vip-l4": "topologies.vip_l4"}
 
 
 class Architecture(Protocol):
@@ -41,7 +41,8 @@ def make(name: str, given: Mapping[str, Any]) -> Topology:
     chosen: dict[str, Any] = {}
     for key, value in given.items():
         if key not in known:
-            raise one_of(f"option of {name}", key, [option.names[0] for option in architecture.OPTIONS])
+            flags = ["--" + option.names[0].replace("_", "-") for option in architecture.OPTIONS]
+            raise one_of(f"option of {name}", "--" + key.replace("_", "-"), flags)
         option = known[key]
         if option.name in chosen:
             raise UsageError(f"{' and '.join(option.names)} are one option of {name}: give it once")

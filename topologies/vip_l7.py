@@ -15,8 +15,9 @@
                      10.0.0.101:443, :80 routers
 
 keepalived moves the VIPs by VRRP; the proxy (HAProxy or Nginx) passes TLS through to the members and
-checks their health.  There is a VIP for masters, for routers, or for both.  `cl` learns a new owner of
-a VIP by ARP itself, `clx` depends on the router `rt` learning it.
+checks their health.  There is a VIP for masters, for routers, or for both, and on demand a third
+balancer, lb3 10.0.0.13.  `cl` learns a new owner of a VIP by ARP itself, `clx` depends on the router
+`rt` learning it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from harness.services.master import Master
 from harness.services.proxy import Service
 from harness.services.router import Router
 from harness.topology import Interface, NodeSpec, ProbeSpec, Segment, Topology, Vip
+from topologies import surroundings
 from topologies.l7 import plan as plans
 from topologies.l7 import proxies, vrrp
 from topologies.l7.plan import Plan
@@ -37,7 +39,7 @@ SUMMARY = "keepalived moves VIPs between two proxies, which pass TLS through to 
 VIP = "10.0.0.100"
 PORT = proxies.MASTERS_PORT
 SERVER_NAME = "api.cluster.test"
-BALANCERS = {"lb1": "10.0.0.11", "lb2": "10.0.0.12"}
+BALANCERS = {"lb1": "10.0.0.11", "lb2": "10.0.0.12", "lb3": "10.0.0.13"}
 CLIENTS = ("cl", "clx")
 
 ROUTERS_VIP = "10.0.0.101"
@@ -55,22 +57,11 @@ def topology(options: Mapping[str, Any]) -> Topology:
     masters = _addresses("m", 20, plan["masters"] if plan.serves_masters else 0)
     routers = _addresses("r", 80, plan["routers"] if plan.serves_routers else 0)
     nodes = (
-        NodeSpec(
-            "rt",
-            "router",
-            (Interface("eth0", "lan", ("10.0.0.1/24",)), Interface("eth1", "outside", ("198.51.100.1/24",))),
-            sysctls={"net.ipv4.ip_forward": "1"},
-        ),
+        surroundings.trusting(surroundings.ROUTER, plan["arp_cache"]),
         *(_master(name, address) for name, address in masters.items()),
         *(_router(name, address) for name, address in routers.items()),
-        *(_balancer(name, plan, masters, routers) for name in BALANCERS),
-        NodeSpec("cl", "client", (Interface("eth0", "lan", ("10.0.0.10/24",)),), {"0.0.0.0/0": "10.0.0.1"}),
-        NodeSpec(
-            "clx",
-            "client",
-            (Interface("eth0", "outside", ("198.51.100.10/24",)),),
-            {"0.0.0.0/0": "198.51.100.1"},
-        ),
+        *(_balancer(name, plan, masters, routers) for name in _balancers(plan)),
+        *(surroundings.trusting(client, plan["arp_cache"]) for client in surroundings.CLIENTS),
     )
     return Topology(
         "vip-l7",
@@ -80,6 +71,10 @@ def topology(options: Mapping[str, Any]) -> Topology:
         tuple(_vips(plan)),
         tuple(probe for client in CLIENTS for probe in _probes(client, plan)),
     )
+
+
+def _balancers(plan: Plan) -> dict[str, str]:
+    return dict(list(BALANCERS.items())[: plan["balancers"]])
 
 
 def _addresses(prefix: str, base: int, count: int) -> dict[str, str]:
@@ -121,8 +116,9 @@ def _router(name: str, address: str) -> NodeSpec:
 
 
 def _balancer(name: str, plan: Plan, masters: Mapping[str, str], routers: Mapping[str, str]) -> NodeSpec:
-    address = BALANCERS[name]
-    peers = [peer for other, peer in BALANCERS.items() if other != name]
+    balancers = _balancers(plan)
+    address = balancers[name]
+    peers = [peer for other, peer in balancers.items() if other != name]
     virtual: list[vrrp.VirtualRouter] = []
     balanced: list[Service] = []
     if plan.serves_masters:
@@ -141,7 +137,7 @@ def _balancer(name: str, plan: Plan, masters: Mapping[str, str], routers: Mappin
         nonlocal_bind if plan["bind"] == "vip" else {},
         services=(
             proxies.proxy(balanced, plan),
-            vrrp.service(plan, virtual, address, peers, first=name == "lb1"),
+            vrrp.service(plan, virtual, address, peers, number=list(balancers).index(name) + 1),
         ),
         opaque=plan["opaque"],
     )

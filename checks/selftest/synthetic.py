@@ -104,13 +104,22 @@ class Lab:
             addresses=[VIP],
         )
 
-    def fault(self, name: str, target: str, at_s: float, heal_s: float | None = None) -> None:
-        """A fault that acts at once and is healed at once, if it is."""
-        node = target.partition("/")[0].partition(":")[0]
-        states = [("inject", at_s), ("effective", at_s)]
+    def fault(
+        self,
+        name: str,
+        target: str,
+        at_s: float,
+        heal_s: float | None = None,
+        detail: str = "",
+        late: float = 0,
+    ) -> None:
+        """A fault that acts `late` seconds after its injection and is healed at once, if it is."""
+        nodes = [one.partition("/")[0].partition(":")[0] for one in target.split("+")]
+        states = [("inject", at_s), ("effective", at_s + late)]
         states += [] if heal_s is None else [("heal", heal_s), ("healed", heal_s)]
+        told = {"detail": detail} if detail else {}
         for state, t in states:
-            self.add(t, "fault", id=f"{name}-1", fault=name, target=target, state=state, nodes=[node])
+            self.add(t, "fault", id=f"{name}-1", fault=name, target=target, state=state, nodes=nodes, **told)
 
     def garp(self, node: str, at_s: float, address: str = VIP) -> None:
         """One gratuitous ARP."""

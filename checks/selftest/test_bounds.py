@@ -224,10 +224,11 @@ class TestHaproxy:
         made = Check("http", 5000, 5000, 5000, 1, 3, 5000, 10_000)
         refused = haproxy.removal(made, "refused")
         assert refused is not None
-        assert (refused.low, refused.high) == (10.0, 15.0)
+        # Three waits, each a millisecond and a thousandth late.
+        assert (refused.low, refused.high) == (10.0, pytest.approx(15.0 + 3 * 1.001e-3 + 15e-3))
         hung = haproxy.removal(made, "hang")
         assert hung is not None
-        assert (hung.low, hung.high) == (40.0, 45.0)
+        assert (hung.low, hung.high) == (40.0, pytest.approx(45.0 + 6 * 1.001e-3 + 45e-3))
 
     def test_a_check_that_only_connects_sees_neither_a_hang_nor_a_wrong_answer(self) -> None:
         made = Check("connect", 1000, 1000, 1000, 2, 3, 1000, None)
@@ -241,7 +242,8 @@ class TestHaproxy:
     ) -> None:
         each = haproxy.failing_check_s(made, illness)  # type: ignore[arg-type]
         assert each is not None
-        down, up = model_of_health(made, each, phase)
+        assert each[0] == each[1]
+        down, up = model_of_health(made, each[1], phase)
         removal = haproxy.removal(made, illness)  # type: ignore[arg-type]
         back = haproxy.return_to_service(made, illness)  # type: ignore[arg-type]
         assert removal is not None

@@ -105,8 +105,9 @@ class TestCheck:
             ("timeout connect 4s", 2000, None, 2000),
             ("timeout connect 500", 2000, None, 2000),
             ("timeout connect 500\n timeout check 10s", 500, 10_000, 10_000),
-            ("timeout connect 4s\n timeout check 1s", 2000, 1000, 1000),
-            ("timeout check 1s", 2000, 1000, 1000),
+            ("timeout connect 500\n timeout check 1s", 500, 1000, 1000),
+            ("timeout connect 4s\n timeout check 1s", 2000, 1000, 2000),
+            ("timeout check 1s", 2000, 1000, 2000),
         ],
     )
     def test_what_bounds_one_check(

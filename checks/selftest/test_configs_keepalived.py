@@ -312,10 +312,3 @@ class TestTracking:
         process = read.process("hap")
         assert process is not None
         assert (process.terminate_delay_us, process.fork_delay_us) == (500_000, 500_000)
-
-
-def test_ipvs_blocks_are_kept_as_they_stand() -> None:
-    text = "virtual_server 10.0.0.100 80 {\ndelay_loop 6\nreal_server 10.0.0.21 80 {\nTCP_CHECK {\n}\n}\n}\n"
-    (server,) = read_keepalived(text).virtual_servers
-    assert server.words == ("virtual_server", "10.0.0.100", "80")
-    assert [s.keyword for s in server.block or ()] == ["delay_loop", "real_server"]

@@ -17,7 +17,7 @@ from harness.fabric.queues import netem_words
 from harness.fabric.wire import Shape
 from harness.testbed import Testbed
 
-# A single frame's lateness on a busy machine of two processors; the median is far below (docs/faults.md).
+# How late the luckiest of some frames may be on a busy machine of two processors (docs/faults.md).
 _LATE_MS = 20.0
 
 
@@ -42,9 +42,9 @@ class Pings:
         return sorted(trip for _, trip in self.answers)
 
     @property
-    def median(self) -> float:
-        """The middle one."""
-        return self.trips[len(self.trips) // 2]
+    def least(self) -> float:
+        """The shortest: a busy machine makes frames late, never early, so it is the nearest to the truth."""
+        return self.trips[0]
 
     @property
     def overtaken(self) -> int:
@@ -66,11 +66,10 @@ def test_delay_is_what_it_says(bed: Testbed, direction: str, least: float) -> No
     with faults.parse(f"delay:a,ms=30,direction={direction}", bed) as fault:
         seen = ping(bed)
         assert "by " in fault.detail
-        assert ping(bed, sink="c").median < _LATE_MS
+        assert ping(bed, sink="c").least < _LATE_MS
     assert len(seen.answers) == seen.sent
-    assert min(seen.trips) >= least
-    assert seen.median < least + _LATE_MS
-    assert ping(bed).median < _LATE_MS
+    assert least <= seen.least < least + _LATE_MS
+    assert ping(bed).least < _LATE_MS
     assert (fabric_state(bed), node_state(bed, "a")) == before
 
 
@@ -80,7 +79,7 @@ def test_jitter_varies_and_keeps_the_order(bed: Testbed) -> None:
     assert len(seen.answers) == seen.sent
     assert seen.overtaken == 0
     assert max(seen.trips) - min(seen.trips) > 15
-    assert max(seen.trips) < 40 + 2 * _LATE_MS
+    assert seen.trips[len(seen.trips) // 4] < 40 + _LATE_MS
 
 
 def test_reordered_frames_are_passed_by_later_ones(bed: Testbed) -> None:
@@ -140,6 +139,17 @@ def test_large_frames_pass_a_wire_whole(bed: Testbed) -> None:
         assert _goodput(bed) > 100
 
 
+def test_putting_a_wire_in_and_out_loses_nothing(bed: Testbed) -> None:
+    """Frames pass a thousand times a second meanwhile: one may come twice, but each must come."""
+    process = bed.node("b").spawn("ping", ["ping", "-c", "700", "-i", "0.001", "-W", "1", address(bed, "a")])
+    process.expected_end = True
+    while process.running:
+        with faults.parse("delay:a,ms=1", bed):
+            pass
+    answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) .*time=", process.log.read_text())}
+    assert set(range(1, 701)) - answered == set()
+
+
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_overlapping_delays_add_and_heal_in_any_order(bed: Testbed, order: tuple[int, ...]) -> None:
     before = fabric_state(bed), node_state(bed, "a")
@@ -148,10 +158,10 @@ def test_overlapping_delays_add_and_heal_in_any_order(bed: Testbed, order: tuple
     for fault in made:
         fault.inject()
     for position in order:
-        assert sum(delays) <= ping(bed, count=5).median < sum(delays) + _LATE_MS
+        assert sum(delays) <= ping(bed).least < sum(delays) + _LATE_MS
         made[position].heal()
         delays[position] = 0
-    assert ping(bed).median < _LATE_MS
+    assert ping(bed).least < _LATE_MS
     assert (fabric_state(bed), node_state(bed, "a")) == before
 
 
@@ -174,10 +184,10 @@ def test_a_wire_and_other_faults_of_its_link_do_not_mix(bed: Testbed, other: str
     else:
         cut.heal()
         answered(bed)
-        assert 30 <= ping(bed).median < 30 + _LATE_MS
+        assert 30 <= ping(bed).least < 30 + _LATE_MS
         delay.heal()
     answered(bed)
-    assert ping(bed).median < _LATE_MS
+    assert ping(bed).least < _LATE_MS
     assert fabric_state(bed) == before
 
 
@@ -191,9 +201,9 @@ def test_a_delay_injected_on_a_cut_link_acts_when_it_is_whole_again(bed: Testbed
         delay = faults.parse("delay:a,ms=30,direction=out", bed)
         delay.inject()
     answered(bed)
-    assert 30 <= ping(bed).median < 30 + _LATE_MS
+    assert 30 <= ping(bed).least < 30 + _LATE_MS
     delay.heal()
-    assert ping(bed).median < _LATE_MS
+    assert ping(bed).least < _LATE_MS
 
 
 def test_every_impairment_says_how_it_is_done_here() -> None:

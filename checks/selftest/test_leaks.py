@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from harness.timeline import Timeline
 RUNS = int(os.environ.get("VIPDRILL_LEAK_RUNS", "6"))
 _LONGEST_DRILL_S = 4.5
 _PATIENCE_S = 20.0
+_KINDS = ("net", "mnt", "pid")
 
 
 @dataclass
@@ -41,19 +43,19 @@ class Drill:
             pass
 
     def descendants(self) -> list[int]:
-        """Every process below it at this moment."""
-        found = [self.process.pid]
-        for pid in found:
-            try:
-                text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-            except OSError:
-                continue
-            found += [int(child) for child in text.split()]
-        return found
+        """It and every process below it at this moment."""
+        return descendants(self.process.pid)
 
     def timelines(self) -> list[Path]:
         """The timelines that it has left."""
         return list(self.artifacts.glob("*/timeline.jsonl"))
+
+    def await_first_event(self) -> None:
+        """Wait until its timeline has an event: before that there is nothing to be kept."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while not any(path.stat().st_size for path in self.timelines()):
+            assert time.monotonic() < deadline, f"no event within {_PATIENCE_S:g} s"
+            self.wait_for(0.01)
 
 
 @pytest.fixture
@@ -78,34 +80,73 @@ def drill(tmp_path: Path) -> Iterator[Drill]:
     process.wait()
 
 
-class Traces:
-    """What could be left of a drill: its processes and their namespaces, and what the outside looks like."""
+def descendants(pid: int) -> list[int]:
+    """A process and every process below it at this moment, parents first."""
+    found = [pid]
+    for parent in found:
+        try:
+            text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+        except OSError:
+            continue
+        found += [int(child) for child in text.split()]
+    return found
 
-    def __init__(self, pids: list[int]) -> None:
+
+class Traces:
+    """What could be left of a drill: its processes and their namespaces, and what the outside looks like.
+
+    The namespaces are held open, as the kernel would give the name of one that is gone to a new one.
+    `cache` is where the drill's bubble has its mount point.
+    """
+
+    def __init__(self, pids: list[int], cache: Path | None = None) -> None:
+        self._cache = cache or paths.cache_dir()
         self._pidfds = {}
-        self._namespaces: set[str] = set()
+        self._namespaces: dict[str, int] = {}
+        ours = {os.readlink(f"/proc/self/ns/{kind}") for kind in _KINDS}
         for pid in pids:
             try:
                 self._pidfds[pid] = pidfd_open(pid)
-                self._namespaces |= {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "mnt", "pid")}
+                for kind in _KINDS:
+                    self._hold(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY), ours)
             except OSError:
                 continue
-        self._namespaces -= {os.readlink(f"/proc/self/ns/{kind}") for kind in ("net", "mnt", "pid")}
-        self._outside = _outside()
+        self._outside = _outside(self._cache)
+
+    def _hold(self, fd: int, ours: set[str]) -> None:
+        name = os.readlink(f"/proc/self/fd/{fd}")
+        if name in ours or name in self._namespaces:
+            os.close(fd)
+        else:
+            self._namespaces[name] = fd
 
     def must_vanish(self) -> None:
-        """Wait for the end of every process; then no process may be in one of their namespaces."""
+        """Wait for the end of every process, those included that were born into their namespaces since."""
         for pid, fd in self._pidfds.items():
-            assert select.select([fd], [], [], _PATIENCE_S)[0], f"process {pid} outlived its run"
+            _await_end(pid, fd)
+        for pid in _in_namespaces(set(self._namespaces)):
+            try:
+                _await_end(pid, pidfd_open(pid))
+            except ProcessLookupError:
+                continue
+        assert _in_namespaces(set(self._namespaces)) == []
+        assert _outside(self._cache) == self._outside
+
+    def close(self) -> None:
+        """Let go of the namespaces."""
+        for fd in self._namespaces.values():
             os.close(fd)
-        assert _in_namespaces(self._namespaces) == []
-        assert _outside() == self._outside
 
 
-def _outside() -> tuple[str, list[str], list[str]]:
+def _await_end(pid: int, pidfd: int) -> None:
+    assert select.select([pidfd], [], [], _PATIENCE_S)[0], f"process {pid} outlived its run"
+    os.close(pidfd)
+
+
+def _outside(cache: Path) -> tuple[str, list[str], list[str]]:
     mounts = Path("/proc/self/mounts").read_text()
     interfaces = sorted(os.listdir("/sys/class/net"))
-    scratch = paths.cache_dir() / "bubble"
+    scratch = cache / "bubble"
     # Ours is mounted there while the suite itself runs in a bubble; only its own folders may be in it.
     stray = sorted(name.name for name in scratch.iterdir() if not name.name.startswith("bed-"))
     return mounts, interfaces, stray
@@ -117,7 +158,7 @@ def _in_namespaces(namespaces: set[str]) -> list[int]:
         if not entry.name.isdigit():
             continue
         try:
-            if {os.readlink(entry / "ns" / kind) for kind in ("net", "mnt", "pid")} & namespaces:
+            if {os.readlink(entry / "ns" / kind) for kind in _KINDS} & namespaces:
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -138,6 +179,7 @@ def test_a_killed_run_leaves_nothing(drill: Drill, run: int) -> None:
     os.kill(victim, signal.SIGKILL)
     drill.process.communicate()
     traces.must_vanish()
+    traces.close()
     for path in drill.timelines():
         Timeline.load(path, on_bad_line=lambda number, reason: None)
 
@@ -145,13 +187,15 @@ def test_a_killed_run_leaves_nothing(drill: Drill, run: int) -> None:
 @pytest.mark.parametrize("run", range(max(2, RUNS // 3)))
 @pytest.mark.parametrize("whom", ["group", "outside"])
 def test_an_interrupted_run_keeps_what_it_saw(drill: Drill, run: int, whom: str) -> None:
-    drill.wait_for(1.2 + _moment(run) / 3)
+    drill.await_first_event()
+    drill.wait_for(_moment(run) / 2)
     traces = Traces(drill.descendants())
     (os.killpg if whom == "group" else os.kill)(drill.process.pid, signal.SIGINT)
     _, errors = drill.process.communicate()
     assert drill.process.returncode == 130, errors.decode()
     assert b"Traceback" not in errors
     traces.must_vanish()
+    traces.close()
     (path,) = drill.timelines()
     assert len(Timeline.load(path)) > 0
     assert (path.parent / "result.json").exists()

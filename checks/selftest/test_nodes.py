@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.selftest.hosts import Hosts
+from checks.selftest.hosts import Hosts, copies_folders
 from harness.errors import CommandFailed, TestbedError, WaitExpired
 from harness.kernel import syscalls as sc
 from harness.nodes.netns import NetnsNode
@@ -228,6 +228,10 @@ def test_files_are_at_their_real_paths(node: NetnsNode) -> None:
     assert node.read("/etc/haproxy/errors/deep/503.http") == bytes(range(256))
     with pytest.raises(FileNotFoundError):
         node.read("/etc/nowhere")
+
+
+def test_folders_are_copied_in_and_out(node: NetnsNode, tmp_path: Path) -> None:
+    copies_folders(node, tmp_path)
 
 
 def test_exists_sees_dangling_links_too(node: NetnsNode) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import topologies
+from harness import faults
 from harness.errors import UsageError
 from harness.topology import Option
 
@@ -15,8 +16,30 @@ def test_an_option_may_be_called_by_its_flag() -> None:
 
 
 def test_an_unknown_option_is_told_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"known: .*\bfor\b"):
+    with pytest.raises(UsageError, match=r"did you mean '--for'\? known: .*--masters"):
         topologies.make("vip-l7", {"fro": "routers"})
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("kill:lb9", "unknown target 'lb9'; known: active"),
+        ("kill:m1/nginx", "unknown service on m1 'nginx'"),
+        ("link-down:lb1:eth7", "unknown interface of lb1 'eth7'"),
+        ("partition:wan", "unknown segment 'wan'"),
+        ("kil", "did you mean 'kill'"),
+    ],
+)
+def test_a_fault_that_cannot_be_aimed_is_told_before_anything_is_built(fault: str, words: str) -> None:
+    topology = topologies.make("vip-l7", {})
+    with pytest.raises(UsageError) as refused:
+        faults.check(fault, topology)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("name", faults.FAULTS)
+def test_every_fault_can_be_aimed_at_its_default_target(name: str) -> None:
+    faults.find(name).check_target(topologies.make("vip-l7", {}), "")
 
 
 def test_a_bare_flag_is_a_yes_for_what_takes_yes_or_no() -> None:

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,17 @@ def test_the_server_sees_every_attempt_on_a_connection_of_its_own(server: Server
     start(target(server)).attempts(5)
     peers = {event["peer"] for event in server.many(5, lambda event: event["kind"] == "access")}
     assert len(peers) == 5
+
+
+def test_source_ports_go_in_a_circle(server: Server, start: StartProbe) -> None:
+    """A forwarder takes a port that comes again soon for the connection that it was before."""
+    start(target(server), rate=400).attempts(300)
+    seen = server.many(250, lambda event: event["kind"] == "access")
+    ports = sorted({int(event["peer"].rpartition(":")[2]) for event in seen})
+    assert len(ports) == len(seen)
+    low, high = (int(n) for n in Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    unused = max(b - a for a, b in itertools.pairwise([*ports, ports[0] + high - low + 1]))
+    assert high - low + 1 - unused < 2 * len(ports)
 
 
 def time_out(result: str) -> float:

@@ -53,6 +53,15 @@ class TestControls:
         assert found.status is Status.NOT_APPLICABLE
         assert ("nothing tracks haproxy" in found.sentence) == (target == "lb1/haproxy")
 
+    def test_what_the_end_of_an_interrupted_run_costs_is_nobody_s_loss(self) -> None:
+        for done, status in ((False, Status.PASS), (True, Status.FAIL)):
+            lab = quiet()
+            lab.add(1.0, "phase", name="steady")
+            lab.probe(5.9, "refused")
+            if done:
+                lab.add(6.1, "phase", name="done")
+            assert judge(lab)["without a fault"].status is status
+
 
 class TestSaboteurs:
     def test_an_outage_longer_than_the_takeover_explains(self) -> None:
@@ -68,6 +77,14 @@ class TestSaboteurs:
     def test_an_outage_that_does_not_end(self) -> None:
         found = judge(failover(outage_late_s=9))["outage"]
         assert found.status is Status.FAIL
+
+    def test_a_run_that_was_cut_off_too_early_says_nothing_of_the_outage(self) -> None:
+        lab = failover()
+        cut = [event for event in lab.events if event.t < ns(2.1)]
+        lab.events = [event for event in cut if not (event.kind == "probe" and event.result != "ok")]
+        verdict = judge(lab)["outage"]
+        assert verdict.status is Status.UNKNOWN
+        assert "cut off before its outage could be seen" in verdict.sentence
 
     def test_the_testbeds_lateness_makes_it_unknown(self) -> None:
         lab = failover(outage_late_s=0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from checks.selftest.pooled import PoolLab
+from harness.observe.lateness import STALE
 from harness.properties import judge_all
 from harness.report.headline import headline, outcome
 from harness.verdict import Status
@@ -22,11 +23,11 @@ def run(fault: str, target: str) -> PoolLab:
 
 
 def test_a_fault_of_a_balancer_that_nobody_judges_is_unknown() -> None:
-    timeline = run("disk-full", "lb1").timeline()
+    timeline = run("meteor", "lb1").timeline()
     verdicts = judge_all(timeline)
     assert outcome(verdicts) is Status.UNKNOWN
     assert [v.sentence for v in verdicts if v.property == "coverage"] == [
-        "no property says what disk-full of lb1 must do, so nothing was judged of it"
+        "no property says what meteor of lb1 must do, so nothing was judged of it"
     ]
 
 
@@ -54,3 +55,19 @@ def test_a_dead_proxy_that_nothing_tracks_is_told_in_the_headline() -> None:
     assert headline(lab.timeline(), verdicts) == (
         "The VIP stayed on lb1; 297 of 400 requests lost; service-tracking does not hold (known limitation)."
     )
+
+
+def test_of_what_nothing_is_promised_the_figures_are_told() -> None:
+    timeline = run("disk-full", "lb1").timeline()
+    found = [v for v in judge_all(timeline) if v.property == "coverage"]
+    assert [v.status for v in found] == [Status.NOT_APPLICABLE]
+    assert "nothing is promised" in found[0].sentence
+    assert "nothing is promised under this fault" in headline(timeline, judge_all(timeline))
+
+
+def test_attempts_that_the_probe_never_made_prove_nothing() -> None:
+    lab = run("host-crash", "lb2")
+    lab.attempt(2.505, None, result="error")
+    assert outcome(judge_all(lab.timeline())) is Status.FAIL
+    lab.events[-1].data["detail"] = STALE
+    assert outcome(judge_all(lab.timeline())) is Status.UNKNOWN

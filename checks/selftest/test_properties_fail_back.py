@@ -40,8 +40,8 @@ def drill(
 
 
 def judge(lab: Lab) -> Verdict:
-    """The only finding."""
-    (found,) = judge_all(lab.timeline(), ["fail-back"])
+    """The only finding of who has the address then."""
+    (found,) = (v for v in judge_all(lab.timeline(), ["fail-back"]) if not v.aspect)
     return found
 
 

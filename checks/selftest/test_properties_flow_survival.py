@@ -53,6 +53,7 @@ class TestControls:
             ("reload", "lb1/haproxy", ""),
             ("reload", "lb1/keepalived", ""),
             ("kill", "m2/master", ""),
+            ("drain", "m1", ""),
             ("backend-status", "m1/master", "paths=/readyz"),
         ],
     )
@@ -72,6 +73,50 @@ class TestControls:
     def test_a_limitation_that_every_proxy_has_does_not_spoil_a_pass(self) -> None:
         found = judge(crash(2.9)).values()
         assert worst(found) is Status.PASS
+
+    @pytest.mark.parametrize(
+        ("fault", "target", "detail"),
+        [
+            ("arp-spoof", "lb2", ""),
+            ("link-oneway", "lb1", "lost=in"),
+            ("vrrp-drop", "lb2", "direction=in"),
+        ],
+    )
+    def test_what_misleads_or_cuts_off_clients_promises_nothing(
+        self, fault: str, target: str, detail: str
+    ) -> None:
+        lab = owned(fault, target)
+        lab.detail(detail)
+        lab.exchange(2.1, "timeout")
+        lab.exchange(2.9, again=True)
+        assert judge(lab)["continuity"].status is Status.NOT_APPLICABLE
+
+    @pytest.mark.parametrize(("taken", "status"), [(True, Status.NOT_APPLICABLE), (False, Status.FAIL)])
+    def test_a_standby_that_loses_adverts_may_take_over_by_chance(
+        self, *, taken: bool, status: Status
+    ) -> None:
+        lab = owned("loss", "lb2")
+        lab.exchange(2.1, "reset")
+        lab.exchange(2.2, again=True)
+        if taken:
+            lab.takes("lb2", 2.05, 2.1)
+        assert judge(lab)["continuity"].status is status
+
+    @pytest.mark.parametrize(("fault", "status"), [("restart", Status.LIMITATION), ("stop", Status.FAIL)])
+    def test_what_heals_itself_moves_it_there_and_back(self, fault: str, status: Status) -> None:
+        lab = PoolLab()
+        lab.takes("lb1", 0.5, 2.05)
+        lab.fault(fault, "lb1/keepalived", 2.03)
+        lab.advert("lb1", 2.031, priority=0)
+        lab.takes("lb2", 2.1, 2.6)
+        lab.takes("lb1", 2.6, 6.0)
+        lab.exchanges(1.0, 2.0)
+        for at_s in (2.1, 2.7):
+            lab.exchange(at_s, "reset")
+            lab.exchange(at_s + 0.1, again=True)
+        lab.exchanges(2.9, 6.0)
+        lab.done(6.0)
+        assert judge(lab)["continuity"].status is status
 
     def test_its_member_s_end_ends_it(self) -> None:
         lab = owned("kill", "m1/master")

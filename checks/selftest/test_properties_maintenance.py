@@ -49,6 +49,18 @@ class TestControls:
         found = judge(lab)
         assert (found["requests"].status, found["vip"].status) == (Status.LIMITATION, Status.PASS)
 
+    def test_a_restart_that_lasts_longer_than_tracking_forgives(self) -> None:
+        for ready_s, status in ((4.0, Status.LIMITATION), (2.06, Status.FAIL)):
+            block = 'vrrp_script c {\n script "/bin/true"\n interval 1\n timeout 1\n fall 2\n}'
+            lab = PoolLab(blocks=block, instance=dict.fromkeys(("lb1", "lb2"), "track_script {\n c\n }"))
+            lab.takes("lb1", 0.5, 3.5)
+            lab.steady()
+            lab.fault("restart", "lb1/haproxy", 2.03)
+            lab.add(ready_s, "service", node="lb1", service="haproxy", state="ready")
+            lab.takes("lb2", 3.6, 5.0)
+            lab.done(5.0)
+            assert judge(lab)["vip"].status is status
+
     def test_a_member_that_waits_before_it_stops_drains_without_loss(self) -> None:
         lab = maintained("stop", "m1/master")
         lab.add(4.5, "note", text="m1 shuts down: no longer listening", shutdown="drain")

@@ -89,6 +89,15 @@ class TestFacts:
         assert facts.lag_s(base + second, base + 2 * second) == 0.5
         assert facts.lag_s(base + second + 1, base + 2 * second) == 0
 
+    @pytest.mark.parametrize(("source", "late_s"), [("lb1/keepalived", 0.02), ("lb1/machine", 0.06)])
+    def test_a_machine_s_waits_add_up_within_a_window(self, source: str, late_s: float) -> None:
+        lab = Lab()
+        for at_s in (2.5, 3.0, 3.1, 3.2):
+            lab.lag(at_s, 0.02, source)
+        facts = Facts.of(lab.timeline())
+        first, last = facts.lags[1].t - 20_000_000, facts.lags[-1].t
+        assert facts.lag_s(first, last) == late_s
+
     @pytest.mark.parametrize(
         ("fault", "target", "effect"),
         [

@@ -46,6 +46,7 @@ class TestControls:
         lab = Lab()
         lab.takes("lb2", 0.5, 2.05)
         lab.takes("lb1", 2.06, 5.0)
+        lab.address("lb2", 2.062, "del")
         found = judge(lab)
         assert worst(found.values()) is Status.PASS
         assert found["none"].measured == 0.0

@@ -52,7 +52,7 @@ class TestAgain:
         analysis = analyze(folder)
         assert "verdict was pass, is now fail" in analysis.changes
         assert "takeover_s was 0.3348, is now 0.8348" in analysis.changes
-        assert "requests lost were 68 of 1380, are now 168 of 1380" in analysis.changes
+        assert "requests lost were 68 of 1220, are now 168 of 1220" in analysis.changes
         assert any(
             "vip-migration takeover" in c and "verdict was pass, is now fail" in c for c in analysis.changes
         )

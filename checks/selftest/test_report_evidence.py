@@ -8,7 +8,7 @@ from pathlib import Path
 from checks.selftest.report_runs import AGAIN, drill, judged, saved
 from checks.selftest.test_report_pcapng import pcap_of
 from harness.report.evidence import evidence_lines, write_artifacts
-from harness.report.private_keys import without_keys
+from harness.report.private_keys import Secrets, without_keys
 from harness.timeline import Timeline
 from harness.verdict import Status, Verdict
 
@@ -59,14 +59,17 @@ class TestArtifacts:
         assert f"Again    {AGAIN}" in text
         assert "front.pcapng" in text
         assert notes[0] in text
-        assert len(text.splitlines()) <= 24
+        assert len(text.splitlines()) <= 27
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         assert (result["verdict"], result["notes"], result["again"]) == ("fail", notes, AGAIN)
         assert sorted(p.name for p in folder.iterdir()) == [
             "README.txt",
             "captures",
+            "index.html",
             "result.json",
+            "summary.md",
             "timeline.jsonl",
+            "trace.json",
         ]
 
     def test_it_names_only_what_is_there(self, tmp_path: Path) -> None:
@@ -98,7 +101,8 @@ class TestPrivateKeys:
         pem.write_text(f"cert\n{KEY}\n")
         timeline, verdicts = judged(lab)
         notes = write_artifacts(folder, timeline, verdicts, AGAIN)
-        assert "private keys were taken out of configs/lb1/etc/haproxy/lb.pem, timeline.jsonl" in notes
+        where = "configs/lb1/etc/haproxy/lb.pem, timeline.jsonl"
+        assert f"private keys and passwords were taken out of {where}" in notes
         everything = "".join(p.read_text(encoding="utf-8") for p in folder.rglob("*") if p.is_file())
         assert "secretsecret" not in everything
         assert pem.read_text().startswith("cert\n-----BEGIN EC PRIVATE KEY-----\n(removed by vipdrill)")
@@ -106,6 +110,30 @@ class TestPrivateKeys:
     def test_what_is_not_a_key_stays_as_it_was(self) -> None:
         text = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\nauth_pass 1234\n"
         assert without_keys(text) == text
+
+    def test_no_file_holds_a_password_and_equal_ones_stay_equal(self, tmp_path: Path) -> None:
+        lab = drill()
+        node = iter(("sesame1", "sesame1", "different"))
+        for event in [event for event in lab.events if event.kind == "config"]:
+            secret = f"authentication {{\n auth_type PASS\n auth_pass {next(node)}\n}}\n"
+            event.data["text"] = event.data["text"].replace("advert_int", f"{secret} advert_int")
+        for event in lab.events:
+            if event.kind == "run":
+                event.data["options"] = {"instance": "authentication { auth_type PASS auth_pass sesame1 }"}
+        folder = saved(tmp_path, lab)
+        config = folder / "configs" / "lb1" / "haproxy.cfg"
+        config.parent.mkdir(parents=True)
+        config.write_text("userlist u\n user a insecure-password 0pen\n stats auth admin:0pen\n")
+        timeline, verdicts = judged(lab)
+        write_artifacts(folder, timeline, verdicts, AGAIN)
+        everything = "".join(p.read_text(encoding="utf-8") for p in folder.rglob("*") if p.is_file())
+        assert not any(secret in everything for secret in ("sesame1", "0pen"))
+        texts = [str(event.text) for event in Timeline.load(folder / "timeline.jsonl").of("config")]
+        assert all("auth_pass hidden1" in text for text in texts)
+        assert config.read_text() == (
+            "userlist u\n user a insecure-password hidden2\n stats auth admin:hidden2\n"
+        )
+        assert Secrets().hidden("auth_pass hidden1\n}") == "auth_pass hidden1\n}"
 
     def test_a_key_without_its_end_is_taken_out_as_well(self) -> None:
         assert "secret" not in without_keys(KEY[:50])

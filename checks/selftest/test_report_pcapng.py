@@ -15,6 +15,7 @@ from scapy.utils import PcapNgReader
 from checks.selftest.report_runs import OFFSET_NS, drill
 from checks.selftest.synthetic import VIP, Lab, ns
 from harness.report.pcap_marks import CaptureClock
+from harness.report.pcap_secrets import without_password
 from harness.report.pcapng import PcapFile, convert, convert_all
 from harness.timeline import Event, Timeline
 
@@ -109,6 +110,41 @@ class TestPackets:
         timeline = drill().timeline()
         path = converted(tmp_path, timeline, pcap_of(timeline))
         assert [p.name for p in path.parent.iterdir()] == ["front.pcapng"]
+
+
+class TestSecrets:
+    @staticmethod
+    def advert(kind: int, secret: bytes) -> bytes:
+        """A VRRPv2 advertisement with its checksum, in an Ethernet frame with a trailer."""
+        vrrp = struct.pack("!BBBBBBH", 0x21, 51, 100, 1, kind, 1, 0) + socket.inet_aton(VIP) + secret
+        total = sum(struct.unpack(f"!{len(vrrp) // 2}H", vrrp))
+        total = (total & 0xFFFF) + (total >> 16)
+        vrrp = vrrp[:6] + struct.pack("!H", ~total & 0xFFFF) + vrrp[8:]
+        ip = (
+            struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(vrrp), 0, 0, 255, 112, 0) + b"\x0a\0\0\x0b\xe0\0\0\x12"
+        )
+        return b"\x02" * 12 + b"\x08\x00" + ip + vrrp + b"\0" * 6
+
+    def test_a_password_in_clear_is_overwritten_and_the_checksum_stays_right(self) -> None:
+        secret = self.advert(1, b"sesame\0\0")
+        clean = without_password(secret)
+        assert clean == self.advert(1, b"hidden\0\0")
+        assert len(clean) == len(secret)
+        assert without_password(clean) == clean
+
+    def test_other_packets_keep_every_byte(self) -> None:
+        frames = [frame_of(event) for event in drill().timeline().of("vrrp", "arp")]
+        frames += [
+            self.advert(0, bytes(8)),
+            self.advert(2, b"digest\0\0"),
+            self.advert(1, b"sesame\0\0")[:40],
+            b"",
+        ]
+        assert [without_password(frame) for frame in frames] == frames
+
+    def test_captures_are_kept_without_it(self, tmp_path: Path) -> None:
+        content = HEADER + record(OFFSET_NS, self.advert(1, b"sesame\0\0"))
+        assert b"sesame" not in converted(tmp_path, Timeline(), content).read_bytes()
 
 
 class TestComments:

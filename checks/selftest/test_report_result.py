@@ -36,7 +36,7 @@ class TestFigures:
         )
         assert data["takeover_s"] == pytest.approx(0.334844, abs=1e-6)
         assert data["outage_s"] == pytest.approx(0.34)
-        assert data["requests"] == {"sent": 1380, "lost": 68, "causes": {"timeout": 68}}
+        assert data["requests"] == {"sent": 1220, "lost": 68, "causes": {"timeout": 68}}
         assert data["long_lived"]["lost"] == 11
         assert data["artifacts"] == "/a/run"
         assert data["complete"] is True
@@ -111,7 +111,7 @@ class TestBrokenRuns:
 class TestHeadline:
     def test_it_tells_the_takeover_the_promise_and_the_loss(self) -> None:
         assert headline(*judged(drill())) == (
-            "VIP moved in 0.33 s, promised ≤ 0.36 s; 68 of 1,380 requests lost."
+            "VIP moved in 0.33 s, promised ≤ 0.36 s; 68 of 1,220 requests lost."
         )
 
     def test_what_keeps_the_promise_within_the_timers_resolution_is_told_so(self) -> None:

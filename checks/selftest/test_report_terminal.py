@@ -53,7 +53,7 @@ class TestContent:
 
     def test_clients_owners_verdict_folder_and_command(self) -> None:
         text = report(drill())
-        assert re.search(r"cl +34 of 690 \(4\.9 %\) +0\.340 s +0\.000 s", text)
+        assert re.search(r"cl +34 of 610 \(5\.6 %\) +0\.340 s +0\.000 s", text)
         assert "by cause: 34 timeout" in text
         assert re.search(r"lb2 +\+0\.335 to +\+3\.441  gave way", text)
         last = text.splitlines()[-4:]

@@ -24,6 +24,9 @@ GROUPS = {
     "commands": "commands in nodes",
     "scale": "100 and 500 nodes on one segment",
     "failover": "failover experiments side by side, and whether witnesses agree",
+    "uml": "nodes with kernels of their own: boot, memory, forwarding, promptness",
+    "virtual": "virtual time: start, hours in minutes, where time goes, repeats, real drills beside it",
+    "directors": "a request through IPVS beside one through HAProxy, on machines of their own",
     "witnesses": "CPU of the witnesses, and what a fake master can serve",
 }
 _INSIDE = "--inside"

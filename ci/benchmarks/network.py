@@ -14,10 +14,10 @@ from ci.benchmarks.figure import Figure, at_most, floors, interleaved, spread
 from ci.benchmarks.gone import Leftovers
 from ci.benchmarks.options import Options
 from ci.benchmarks.ping import ping_all
+from harness.fabric.addressing import BASE_SYSCTLS, configure
 from harness.fabric.fabric import Fabric
 from harness.kernel import namespaces
 from harness.kernel import syscalls as sc
-from harness.testbed import BASE_SYSCTLS, configure
 from harness.topology import Topology
 
 HOSTS = 6

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.bounds import nginx
+from harness.bounds import checkers, nginx
+from harness.bounds.checkers import Noticing
 from harness.bounds.haproxy import Illness, removal, return_to_service
 from harness.bounds.tracking import detection, regained, trackings
 from harness.bounds.vrrp import Speaker
@@ -14,6 +15,7 @@ from harness.configs.nginx import NginxConfig
 
 # The illness that takes a check longest to find.
 _SLOWEST: Illness = "hang"
+_SILENT: Illness = "black-hole"
 
 
 def tracking_s(configs: Iterable[KeepalivedConfig]) -> tuple[float, float]:
@@ -38,6 +40,23 @@ def passive_s(configs: Iterable[NginxConfig]) -> tuple[float, float]:
         for server in (server for group in config.upstreams for server in group.servers):
             gone = max(gone, longest + 1.0)
             back = max(back, nginx.return_to_service(server, 1.0).high)
+    return gone, back
+
+
+def checkers_s(configs: Iterable[KeepalivedConfig]) -> tuple[float, float]:
+    """Until keepalived must have taken an ill real server out, and until it must have taken it back."""
+    gone, back = 0.0, 0.0
+    for config in configs:
+        servers = [server for virtual in config.virtual_servers for server in virtual.real_servers]
+        for noticing in (
+            Noticing(checker, illness, max(len(checker.urls), 1))
+            for server in servers
+            for checker in server.checkers
+            for illness in (_SLOWEST, _SILENT)
+        ):
+            bound, again = checkers.removal(noticing), checkers.return_to_service(noticing)
+            gone = max(gone, 0.0 if bound is None else bound.high)
+            back = max(back, 0.0 if again is None else again.high)
     return gone, back
 
 

@@ -197,6 +197,15 @@ def fail_back_after_thaw(returning: Speaker, owner: Speaker) -> Bound:
     return Bound(0.0, 0.0, "s", f"it wakes as the owner with its advert overdue, and outranks {owner.node}")
 
 
+def fail_back_when_heard(returning: Speaker, owner: Speaker) -> Bound:
+    """From the moment an owner is heard again that announced itself to nobody, until its next advert."""
+    if returning.rank < owner.rank:
+        return Bound(math.inf, math.inf, "s", f"{owner.node} outranks it: it steps down at the next advert")
+    interval = returning.advert_interval_us / 1e6
+    why = f"it never ceased to announce itself, every {number(interval)} s, and outranks {owner.node}"
+    return Bound(0.0, interval, "s", why)
+
+
 def two_owners(speakers: Iterable[Speaker]) -> Bound:
     """How long two may announce the address at once.
 

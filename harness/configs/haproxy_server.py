@@ -53,8 +53,13 @@ class Check:
 
     @property
     def silence_limit_ms(self) -> int:
-        """How long a check of a server takes that accepts the connection and never answers."""
-        return self.inter_ms if self.answer_limit_ms is None else self.answer_limit_ms
+        """How long a check of a server takes that accepts the connection and never answers.
+
+        A `timeout check` that is shorter than what bounds the connection has no effect: once connected,
+        tcpcheck_eval_connect (tcpcheck.c) brings the task's expiry forward, but does not queue it anew, and
+        wake_expired_tasks (task.c) looks at a task when its old expiry has come.
+        """
+        return max(self.connect_limit_ms, self.answer_limit_ms or 0)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ preempt_delay; nopreempt clears preempt_delay; a tracked script must stand befor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+from harness.configs.ipvs_server import read_group, read_virtual_server, sync_daemon
 from harness.configs.keepalived_instance import Known, read_instance, read_tracks
 from harness.configs.keepalived_model import (
     OWNER_PRIORITY,
@@ -40,7 +41,6 @@ DEFAULT_PATH = "/etc/keepalived/keepalived.conf"
 _SECOND_US = 1_000_000
 _HOUR_US = 3600 * _SECOND_US
 _LONG_US = 4_294_000_000
-_IPVS = ("virtual_server", "virtual_server_group")
 
 
 def read_keepalived(
@@ -82,7 +82,9 @@ def read_keepalived(
         processes=tuple(processes),
         instances=tuple(_grouped(instances, groups, values)),
         sync_groups=tuple(groups),
-        virtual_servers=tuple(s for s in tree if s.keyword in _IPVS),
+        virtual_servers=tuple(_read(tree, "virtual_server", read_virtual_server, values)),
+        virtual_server_groups=tuple(_read(tree, "virtual_server_group", read_group, values)),
+        sync_daemon=sync_daemon(globals_.other, values),
         remarks=tuple(values.remarks),
         tree=tree,
     )
@@ -110,6 +112,20 @@ _READERS: dict[str, Reader] = {
     "vrrp_check_unicast_src": switch("check_unicast_src"),
     "v3_checksum_as_v2": switch("v3_checksum_as_v2"),
 }
+
+
+_Read = TypeVar("_Read")
+
+
+def _read(
+    tree: tuple[Statement, ...],
+    keyword: str,
+    reader: Callable[[Statement, Values], _Read | None],
+    values: Values,
+) -> Iterator[_Read]:
+    for statement in tree:
+        if statement.keyword == keyword and (read := reader(statement, values)) is not None:
+            yield read
 
 
 def _globals(blocks: list[Statement], values: Values) -> GlobalDefs:

@@ -9,6 +9,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.configs.ipvs_model import SyncDaemon, VirtualServer, VirtualServerGroup
 from harness.configs.keepalived_tree import Statement
 from harness.configs.source import Remark, Where
 
@@ -187,10 +188,7 @@ class SyncGroup:
 
 @dataclass(frozen=True)
 class KeepalivedConfig:
-    """A whole configuration; `tree` is all of it, `remarks` what keepalived does not do as written.
-
-    `virtual_servers` are IPVS blocks (`virtual_server`, `virtual_server_group`), as they stand.
-    """
+    """A whole configuration; `tree` is all of it, `remarks` what keepalived does not do as written."""
 
     path: str
     globals: GlobalDefs
@@ -198,9 +196,11 @@ class KeepalivedConfig:
     processes: tuple[TrackProcess, ...]
     instances: tuple[VrrpInstance, ...]
     sync_groups: tuple[SyncGroup, ...]
-    virtual_servers: tuple[Statement, ...]
+    virtual_servers: tuple[VirtualServer, ...]
+    virtual_server_groups: tuple[VirtualServerGroup, ...]
     remarks: tuple[Remark, ...]
     tree: tuple[Statement, ...]
+    sync_daemon: SyncDaemon | None = None
 
     def instance(self, name: str) -> VrrpInstance | None:
         """An instance by name."""

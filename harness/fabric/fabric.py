@@ -15,6 +15,7 @@ from functools import partial
 
 from harness.errors import UsageError, WaitExpired, one_of
 from harness.fabric import rtnl
+from harness.fabric.addressing import FIRST_INDEX
 from harness.fabric.netlink import Request, RouteSocket, messages
 from harness.fabric.rules import Rules
 from harness.kernel import namespaces
@@ -22,7 +23,7 @@ from harness.kernel import syscalls as sc
 from harness.kernel.waiting import readable
 from harness.nodes.netns import NetnsNode
 
-_SEGMENT_INDEX, _PORT_INDEX, _NODE_INDEX = 100, 1000, 10
+_SEGMENT_INDEX, _PORT_INDEX = 100, 1000
 _FORWARDING_S = 10.0
 # A dead node's links are gone, an unplugged one's port is down.
 _NO_LINK = (errno.ENODEV, errno.ENETDOWN)
@@ -149,7 +150,7 @@ class Fabric:
                     port.mtu,
                     str(port),
                     port.interface,
-                    _NODE_INDEX + position,
+                    FIRST_INDEX + position,
                     netns,
                     port.mac,
                 )

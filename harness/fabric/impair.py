@@ -25,6 +25,7 @@ from harness.kernel import syscalls as sc
 
 if TYPE_CHECKING:
     from harness.fabric.fabric import Port
+    from harness.nodes.base import Node
     from harness.testbed import Testbed
 
 DIRECTIONS: tuple[Direction, ...] = ("in", "out")
@@ -98,7 +99,8 @@ class Impairer:
             route.close()
 
     def _run(self, port: Port, direction: Direction, argv: Sequence[str]) -> str:
-        here, device = self._testbed.fabric.hub, port.name
+        here: Node = self._testbed.fabric.hub
+        device = port.name
         if direction == "out":
             here, device = self._testbed.node(port.node), port.interface
             if not here.alive:

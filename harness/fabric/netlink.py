@@ -16,6 +16,7 @@ from harness.errors import TestbedError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_DUMP = (
     1,
@@ -68,7 +69,12 @@ class Request:
 class RouteSocket:
     """A netlink route socket of the network namespace in which it was made."""
 
-    def __init__(self, groups: int = 0) -> None:
+    def __init__(self, groups: int = 0, through: Any = None) -> None:
+        """`through` is what leads to another kernel's route socket: a thing with sendall and recv."""
+        self._sequence = 0
+        if through is not None:
+            self.socket = through
+            return
         self.socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
         )
@@ -76,7 +82,6 @@ class RouteSocket:
         if groups:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.socket.bind((0, groups))
-        self._sequence = 0
 
     def close(self) -> None:
         """Close the socket."""
@@ -99,15 +104,22 @@ class RouteSocket:
         if batch:
             self._send(batch, ignore)
 
-    def _send(self, batch: list[Request], ignore: tuple[int, ...]) -> None:
-        first = self._sequence + 1
+    def begin(self, batch: list[Request]) -> None:
+        """Hand requests over and wait for no answer; whoever does that must not send others after."""
+        self.socket.sendall(self._packed(batch))
+
+    def _packed(self, batch: list[Request]) -> bytearray:
         out = bytearray()
         for request in batch:
             self._sequence += 1
             flags = request.flags | NLM_F_REQUEST | NLM_F_ACK
             out += _HEADER.pack(16 + len(request.body), request.kind, flags, self._sequence, 0) + request.body
             out += b"\0" * (-len(out) % 4)
-        self.socket.sendall(out)
+        return out
+
+    def _send(self, batch: list[Request], ignore: tuple[int, ...]) -> None:
+        first = self._sequence + 1
+        self.socket.sendall(self._packed(batch))
         failure: TestbedError | None = None
         waiting = len(batch)
         while waiting:

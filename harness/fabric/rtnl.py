@@ -25,18 +25,22 @@ IFF_UP, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x40, 0x10000
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_OPERSTATE, IFLA_LINKINFO = 1, 3, 4, 10, 16, 18
 IFLA_IFALIAS, IFLA_NET_NS_FD, IFLA_AF_SPEC, IFLA_PROTINFO, IFLA_CARRIER = 20, 28, 26, 12, 33
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
-_IFLA_BRPORT_STATE, _IFLA_BRPORT_LEARNING = 1, 8
+_IFLA_BRPORT_STATE, _IFLA_BRPORT_LEARNING, _IFLA_BRPORT_FLUSH = 1, 8, 24
 _IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE, _IFLA_BR_MCAST_SNOOPING = 1, 5, 23
 _NESTED = 0x8000
 
-_OPERATIONAL = 6
+_DORMANT, _OPERATIONAL = 5, 6
 BR_DISABLED, BR_LISTENING, BR_LEARNING, BR_FORWARDING, BR_BLOCKING = range(5)
 
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 _IFA_F_NODAD = 0x02
+_NDA_DST, _NDA_LLADDR = 1, 2
+# Neighbours that have no hardware address yet, or none any more; and those that need none.
+_NUD_INCOMPLETE, _NUD_FAILED, _NUD_NOARP = 0x01, 0x20, 0x40
 
 _INFO = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 
 
@@ -133,6 +137,27 @@ def set_link(index: int, what: str, up: bool | None = None, mtu: int | None = No
     return Request(RTM_NEWLINK, 0, body, what)
 
 
+def dress(index: int, what: str, *, name: str = "", mac: str = "", mtu: int = 0) -> Request:
+    """Give a link that is down another name, address or MTU."""
+    body = _info(index)
+    if name:
+        body += attribute(IFLA_IFNAME, name)
+    if mac:
+        body += attribute(IFLA_ADDRESS, mac_bytes(mac))
+    if mtu:
+        body += attribute(IFLA_MTU, mtu)
+    return Request(RTM_NEWLINK, 0, body, what)
+
+
+def set_operational(index: int, up: bool, what: str) -> Request:
+    """Say of a link whose driver has no carrier to tell of whether it works (RFC 2863 section 3.1.12).
+
+    Without, it is dormant: up by its owner's will, but not running (IFF_RUNNING of netdevice(7)).
+    """
+    state = _OPERATIONAL if up else _DORMANT
+    return Request(RTM_NEWLINK, 0, _info(index) + attribute(IFLA_OPERSTATE, bytes([state])), what)
+
+
 def set_master(index: int, master: int, what: str) -> Request:
     """Make a link a port of a bridge, or, with 0, of none; what a bridge learned of the port is forgotten."""
     return Request(RTM_NEWLINK, 0, _info(index) + attribute(IFLA_MASTER, master), what)
@@ -141,6 +166,13 @@ def set_master(index: int, master: int, what: str) -> Request:
 def traffic_control(index: int, parent: int) -> bytes:
     """The head of a message about a link's queueing discipline (struct tcmsg)."""
     return struct.pack("=BxxxiIII", 0, index, 0, parent, 0)
+
+
+def forget_port(index: int, what: str) -> Request:
+    """Let a bridge send to a port by flooding only: what it learned is forgotten, and it learns no more."""
+    words = attribute(_IFLA_BRPORT_LEARNING, b"\0") + attribute(_IFLA_BRPORT_FLUSH, b"\1")
+    protocol = attribute(IFLA_PROTINFO | _NESTED, words)
+    return Request(RTM_SETLINK, 0, _info(index, family=socket.AF_BRIDGE) + protocol, what)
 
 
 def delete_link(index: int, what: str) -> Request:
@@ -219,3 +251,14 @@ def parse_address(body: bytes) -> tuple[int, str]:
     found = dict(attributes(body[8:]))
     raw = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS) or b""
     return index, f"{socket.inet_ntop(family, raw)}/{prefix}"
+
+
+def parse_neighbour(body: bytes) -> tuple[int, str, str] | None:
+    """A neighbour message as (interface index, address, hardware address or ''); None for a group's."""
+    family, index, state, _, _ = _NEIGHBOUR.unpack_from(body)
+    found = dict(attributes(body[12:]))
+    raw = found.get(_NDA_DST)
+    if raw is None or family not in (socket.AF_INET, socket.AF_INET6) or state & _NUD_NOARP:
+        return None
+    known = not state & (_NUD_INCOMPLETE | _NUD_FAILED)
+    return index, socket.inet_ntop(family, raw), found.get(_NDA_LLADDR, b"").hex(":") if known else ""

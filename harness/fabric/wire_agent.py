@@ -20,6 +20,7 @@ Configuration, one JSON argument: `{"port": [name, index], "detour": [name, inde
 from __future__ import annotations
 
 import _socket as socket
+import errno
 import os
 import sys
 from _random import Random
@@ -104,6 +105,14 @@ class Line:
         while queue and queue[0][0] <= now:
             self._send(heappop(queue)[2])
 
+    def drain(self) -> None:
+        """Take in and send at once all that is there."""
+        for _ in range(_QUEUE_FRAMES // _FRAMES_AT_ONCE):
+            self.take()
+            if not self.queue:
+                return
+            self.give(1 << 62)
+
     def _send(self, frame: bytes) -> None:
         if self.sink is None:
             self.lost += 1
@@ -186,28 +195,41 @@ class Wire:
             opened.close()
 
     def _seat(self, *, in_bridge: bool) -> None:
-        """Put the detour into the bridge instead of the port, which loses or doubles next to nothing."""
+        """Put the detour into the bridge instead of the port.
+
+        The detour comes first, as taking a port out takes the kernel a while, and the bridge forgets what is
+        behind the port before: it disables a port and only then forgets, and what came in between would be
+        lost (net/bridge/br_if.c, del_nbp).  So a frame may arrive twice, but none is lost.
+        """
         self._close(self._out.source)
         self._out.source = self._in.sink = self._open(self._port, self._out)
         if self._in.source is None:
             self._in.source = self._out.sink = self._open(self._tap, self._in)
         for line in (self._out, self._in):
             _discard(line.source)
-        requests = [rtnl.set_master(self._port[1], 0, "take the port out")]
         if in_bridge:
-            requests.append(rtnl.set_master(self._detour[1], self._bridge, "put the detour in"))
-        self._netlink.send(requests)
+            self._netlink.send([rtnl.set_master(self._detour[1], self._bridge, "put the detour in")])
+        self._take_out(self._port[1], f"take {self._port[0]} out")
+
+    def _take_out(self, index: int, what: str, *, ignore: tuple[int, ...] = ()) -> None:
+        self._netlink.send([rtnl.forget_port(index, what)], ignore=(*ignore, errno.EOPNOTSUPP))
+        self._netlink.send([rtnl.set_master(index, 0, what)], ignore=ignore)
 
     def _leave(self, *, join: bool) -> None:
-        """Send all that is under way at once, in its order, and put the port back."""
-        for line in (self._out, self._in):
-            line.take()
-            line.give(1 << 62)
-        requests = [rtnl.set_master(self._detour[1], 0, "take the detour out")]
-        if join:
-            requests.append(rtnl.set_master(self._port[1], self._bridge, "put the port back"))
+        """Send all that is under way at once, in its order, and put the port back.
+
+        The port is back before the detour leaves, so that what this agent still holds can go by it: a frame
+        that passes meanwhile may arrive twice, but none is lost.
+        """
         try:
-            self._netlink.send(requests, ignore=_GONE)
+            for line in (self._out, self._in):
+                line.drain()
+            if join:
+                back = rtnl.set_master(self._port[1], self._bridge, "put the port back")
+                self._netlink.send([back], ignore=_GONE)
+            self._out.drain()
+            self._take_out(self._detour[1], "take the detour out", ignore=_GONE)
+            self._in.drain()
         finally:
             self._running = False
 

@@ -16,11 +16,13 @@ from harness.errors import UsageError, one_of
 if TYPE_CHECKING:
     from harness.faults.base import Fault
     from harness.testbed import Testbed
+    from harness.topology import Topology
 
 # Name on the command line: module (of this package) and class. Modules are loaded on use.
 FAULTS: dict[str, tuple[str, str]] = {
     "host-crash": ("host", "HostCrash"),
     "host-reboot": ("host", "HostReboot"),
+    "kernel-panic": ("host", "KernelPanic"),
     "freeze": ("host", "Freeze"),
     "kill": ("process", "Kill"),
     "stop": ("process", "Stop"),
@@ -89,10 +91,14 @@ def split(text: str) -> tuple[str, str, dict[str, str]]:
     return name, target, given
 
 
-def check(text: str) -> None:
+def check(text: str, topology: Topology | None = None) -> None:
     """Raise UsageError for what is wrong with a fault as written, as far as no testbed is needed to tell."""
-    name, _, given = split(text)
-    find(name).values_of(given)
+    name, target, given = split(text)
+    fault = find(name)
+    fault.values_of(given)
+    if topology is not None:
+        fault.check_target(topology, target)
+        fault.check_options(topology, given)
 
 
 def parse(text: str, testbed: Testbed) -> Fault:

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.errors import FaultNotEffective
+from harness import world
+from harness.errors import FaultNotEffective, UsageError
 from harness.faults.holds import Holds, holds_of
 from harness.faults.parameters import Parameter, read
-from harness.faults.target import Target, resolve
+from harness.faults.target import Target, check, resolve
 
 if TYPE_CHECKING:
     from harness.testbed import Testbed
+    from harness.topology import Topology
 
 _numbers = itertools.count(1)
 
@@ -33,8 +35,12 @@ class Fault:
     default_service: ClassVar[dict[str, str]] = {}
     # Whether a node's end (a crash, a reboot) undoes it, so that there is nothing left to heal.
     ends_with_node: ClassVar[bool] = False
+    # Why it makes no sense, or cannot be had, in virtual time.
+    real_only: ClassVar[str] = ""
 
     def __init__(self, testbed: Testbed, target: str = "", **given: object) -> None:
+        if world.virtual():
+            self.check_virtual()
         self.testbed = testbed
         self.id = f"{self.name}-{next(_numbers)}"
         self.asked = target or self.default_target
@@ -50,6 +56,21 @@ class Fault:
     def values_of(cls, given: Mapping[str, object]) -> dict[str, Any]:
         """All parameters' values, given or by default; raises UsageError for what is not allowed."""
         return read(cls.name, cls.parameters, given)
+
+    @classmethod
+    def check_target(cls, topology: Topology, target: str) -> None:
+        """Raise UsageError for a target (or nothing, for the default one) that the topology cannot have."""
+        check(topology, target or cls.default_target, cls.default_service)
+
+    @classmethod
+    def check_options(cls, topology: Topology, given: Mapping[str, object]) -> None:
+        """Raise UsageError for what neither its parameters nor the architecture give it."""
+
+    @classmethod
+    def check_virtual(cls) -> None:
+        """Raise UsageError, with the reason, if it is not for virtual time."""
+        if cls.real_only:
+            raise UsageError(f"{cls.name}: {cls.real_only}; drill it in real time")
 
     @property
     def target(self) -> Target | None:

@@ -69,8 +69,8 @@ def pause(testbed: Testbed, name: str) -> list[int]:
     if agent is None:
         return []
     agent.signal(signal.SIGSTOP)
-    stops.await_stopped(testbed, agent, [agent.pid])
-    return [stops.number_inside(agent.pid)]
+    stops.await_stopped(testbed, agent)
+    return agent.numbers_inside()
 
 
 def resume(testbed: Testbed, name: str) -> None:
@@ -99,7 +99,7 @@ class _Cpu(Fault):
         self.how = "SIGSTOP"
         root = 0
         if target.service:
-            root = stops.number_inside(self.testbed.process(target.node, target.service).pid)
+            root = self.testbed.process(target.node, target.service).numbers_inside()[0]
         _tell(
             self.testbed,
             target.node,
@@ -132,6 +132,7 @@ class Quota(_Cpu):
     """Once its processor time is used up, nothing runs until the period ends: a quota, as of a container."""
 
     name, mode = "cpu-quota", "quota"
+    real_only = "in virtual time work uses no processor time, so that a quota is never used up"
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("percent", 20.0, "of one processor", low=1, high=10_000),
         Parameter("period_ms", 100.0, "the period", low=10, high=60_000),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from harness.errors import UsageError
 from harness.faults import cpu, stops
 from harness.faults.base import Fault
 from harness.faults.parameters import Parameter
@@ -47,6 +48,27 @@ class HostReboot(HostCrash):
         super()._verify(target)
         due_ns = self.injected_ns + round(self.values["after_s"] * 1e9)
         self.testbed.recorder.at(due_ns, self.heal)
+
+
+class KernelPanic(HostCrash):
+    """The host's kernel panics: all stands still at once, the link stays lit; healed by booting it.
+
+    Only a node with a kernel of its own has one that may.
+    """
+
+    name = "kernel-panic"
+
+    def _prepare(self, targets: list[Target]) -> None:
+        for target in targets:
+            if not self.testbed.node(target.node).own_kernel:
+                raise UsageError(
+                    f"{target.node} runs on the host's kernel, which must not panic; give nodes kernels of"
+                    " their own: --kernel uml"
+                )
+
+    def _act(self, target: Target) -> None:
+        self.holds.take(("power", target.node), self.id)
+        self.testbed.node(target.node).panic()
 
 
 class Freeze(Fault):

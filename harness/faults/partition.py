@@ -13,6 +13,7 @@ from harness.faults.target import Target, nodes_of
 
 if TYPE_CHECKING:
     from harness.testbed import Testbed
+    from harness.topology import Topology
 
 Deaf = Mapping[str, set[str]]
 """For each node, those whose frames do not reach it."""
@@ -46,6 +47,13 @@ class Partition(RuleFault):
         self.deaf: Deaf = deaf or {}
         """The map in force: for each node, those whose frames do not reach it."""
         self._given = deaf is not None
+
+    @classmethod
+    def check_target(cls, topology: Topology, target: str) -> None:
+        """Raise UsageError for a segment that the topology has not."""
+        known = [segment.name for segment in topology.segments]
+        if target and target not in known:
+            raise one_of("segment", target, known)
 
     def _aim(self) -> list[Target]:
         segments = self.testbed.fabric.segments

@@ -81,9 +81,8 @@ class Hang(Fault):
             process.signal_children(signal.SIGSTOP)
 
     def _verify(self, target: Target) -> None:
-        process = self._hung[target]
-        pids = process.tree()
-        stops.await_stopped(self.testbed, process, pids if self.values["which"] == "all" else pids[1:])
+        children_only = self.values["which"] == "children"
+        stops.await_stopped(self.testbed, self._hung[target], children_only=children_only)
 
     def _heal(self, target: Target) -> None:
         if self.holds.release(("running", target.node, target.service), self.id):

@@ -97,13 +97,13 @@ class Reload(Fault):
         service = self.testbed.service(target.node, target.service)
         written, self._asked_ns = process.log.stat().st_size, time.monotonic_ns()
         _reload_of(service)(process)
-        if process.notify is None:
+        if not process.notifies:
             line = getattr(service, "reload_line", service.ready_line)
             self.testbed.witnesses.expect_line(process, line, written)
 
     def _verify(self, target: Target) -> None:
         process = self.testbed.process(target.node, target.service)
-        if process.notify is not None:
+        if process.notifies:
             process.wait_notified(_RELOADING_S)
             return
         recorder = self.testbed.recorder

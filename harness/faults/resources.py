@@ -46,7 +46,14 @@ class DescriptorsOut(Fault):
         return _limits.setdefault(self.testbed, {})
 
     def _pids(self, target: Target) -> list[int]:
-        return self.testbed.process(target.node, target.service).tree()
+        process = self.testbed.process(target.node, target.service)
+        if not process.ours:
+            raise UsageError(f"the fault {self.name} cannot reach {target}, which is on a kernel of its own")
+        return process.tree()
+
+    def _prepare(self, targets: list[Target]) -> None:
+        for target in targets:
+            self._pids(target)
 
     def _act(self, target: Target) -> None:
         for pid in self._pids(target):
@@ -186,6 +193,7 @@ class ConntrackFull(Fault):
     """
 
     name = "conntrack-full"
+    real_only = "the kernel of virtual time (Debian's User-Mode Linux) has nftables for bridges only"
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("entries", 10, "how many connections there is room for", low=0, high=1_000_000),
     )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.errors import TestbedError, UsageError, one_of
+from harness.errors import UsageError, one_of
 
 if TYPE_CHECKING:
     from harness.fabric.fabric import Port
     from harness.testbed import Testbed
-    from harness.topology import NodeSpec
+    from harness.topology import NodeSpec, Topology
 
 # One node of a kind, and all nodes of a kind.
-_ONE = ("active", "standby", "member", "client", "router")
-_ALL = {"balancers": "balancer", "members": "member", "clients": "client", "routers": "router"}
+ONE = ("active", "standby", "member", "client", "router")
+ALL = {"balancers": "balancer", "members": "member", "clients": "client", "routers": "router"}
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,33 @@ class Target:
         )
 
 
-def resolve(testbed: Testbed, text: str, default_service: dict[str, str]) -> list[Target]:
+def resolve(testbed: Testbed, text: str, default_service: Mapping[str, str]) -> list[Target]:
     """`lb1`, `lb1/haproxy`, `lb1:eth0`, `active`, `members`, `active/haproxy`, several joined by `+`.
 
     `default_service` gives the service to hit, by the node's role, where the text names none.
     Raises UsageError naming the known nodes, roles, services.
     """
+    return _resolve(testbed.topology, testbed.active, text, default_service)
+
+
+def check(topology: Topology, text: str, default_service: Mapping[str, str]) -> None:
+    """Raise UsageError for a target that no testbed of this topology can have; nothing has to run."""
+
+    def first() -> str:
+        return next((node.name for node in topology.role("balancer")), topology.nodes[0].name)
+
+    _resolve(topology, first, text, default_service)
+
+
+def _resolve(
+    topology: Topology, active: Callable[[], str], text: str, default_service: Mapping[str, str]
+) -> list[Target]:
     found: list[Target] = []
     for part in text.split("+"):
         rest, _, interface = part.partition(":")
         place, _, service = rest.partition("/")
-        for node in _nodes(testbed, place):
-            target = _complete(testbed.topology.node(node), service, interface, default_service)
+        for node in _nodes(topology, active, place):
+            target = _complete(topology.node(node), service, interface, default_service)
             if target not in found:
                 found.append(target)
     return found
@@ -62,7 +78,7 @@ def ports_of(testbed: Testbed, target: Target) -> list[Port]:
     return [fabric.port(target.node, target.interface)] if target.interface else fabric.ports_of(target.node)
 
 
-def _complete(spec: NodeSpec, service: str, interface: str, default_service: dict[str, str]) -> Target:
+def _complete(spec: NodeSpec, service: str, interface: str, default_service: Mapping[str, str]) -> Target:
     node = spec.name
     if interface and interface not in (known := [i.name for i in spec.interfaces]):
         raise one_of(f"interface of {node}", interface, known)
@@ -78,27 +94,26 @@ def _complete(spec: NodeSpec, service: str, interface: str, default_service: dic
     return Target(node, service, interface)
 
 
-def _nodes(testbed: Testbed, place: str) -> list[str]:
-    topology = testbed.topology
+def _nodes(topology: Topology, active: Callable[[], str], place: str) -> list[str]:
     names = [node.name for node in topology.nodes]
     if place in names:
         return [place]
     if place == "active":
-        return [testbed.active()]
+        return [active()]
     if place == "standby":
-        active = testbed.active()
-        found = [n.name for n in topology.role("balancer") if n.name != active][:1]
+        owner = active()
+        found = [n.name for n in topology.role("balancer") if n.name != owner][:1]
     elif place == "member":
         found = [n.name for n in topology.role("member")][:1]
     elif place == "client":
         found = [n.name for n in topology.role("client")][:1]
     elif place == "router":
         found = [n.name for n in topology.role("router")][:1]
-    elif place in _ALL:
-        role = _ALL[place]
+    elif place in ALL:
+        role = ALL[place]
         found = [node.name for node in topology.nodes if node.role == role]
     else:
-        raise one_of("target", place, [*_ONE, *_ALL, *names])
+        raise one_of("target", place, [*ONE, *ALL, *names])
     if not found:
-        raise TestbedError(f"the topology has no {place}")
+        raise UsageError(f"{topology.architecture} has no {place}")
     return found

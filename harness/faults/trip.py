@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import UsageError
 from harness.faults.base import Fault
 from harness.faults.parameters import Parameter
 from harness.faults.target import Target
+
+if TYPE_CHECKING:
+    from harness.topology import Topology
 
 
 class Trip(Fault):
@@ -19,9 +23,14 @@ class Trip(Fault):
         Parameter("undo", "", "shell command that brings it back (default: the option --untrip)"),
     )
 
-    def _prepare(self, targets: list[Target]) -> None:
-        if not self._command("command", "trip"):
+    @classmethod
+    def check_options(cls, topology: Topology, given: Mapping[str, object]) -> None:
+        """Without a command there is nothing that it could do."""
+        if not (given.get("command") or topology.options.get("trip")):
             raise UsageError("the fault trip runs a command of yours: give it with --trip COMMAND")
+
+    def _prepare(self, targets: list[Target]) -> None:
+        self.check_options(self.testbed.topology, self.values)
 
     def _command(self, parameter: str, option: str) -> str:
         return str(self.values[parameter] or self.testbed.topology.options.get(option, ""))

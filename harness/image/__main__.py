@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from harness.errors import VipdrillError
+from harness.errors import INTERRUPTED, VipdrillError
 from harness.image import store
 from harness.image.progress import Display
 from harness.image.spec import ImageSpec
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         print(f"vipdrill: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.errors import MissingCapability, TestbedError, UsageError, VipdrillError
 from harness.image import archive, cell, confine
 from harness.image.ids import IdMap
-from harness.image.spec import FINISH, ImageSpec, bootstrap_options
+from harness.image.spec import Spec
 
 Progress = Callable[[str, float], None]
 """Told what is being done, and how much of the whole is behind it (percent)."""
@@ -42,7 +42,7 @@ UNREACHABLE = re.compile(
 NOT_FETCHED = re.compile(r"(?:Failed to fetch|Err:\d+) .*")
 
 
-def bootstrap(spec: ImageSpec, rootfs: Path, log: Path, ids: IdMap, lock: int, progress: Progress) -> None:
+def bootstrap(spec: Spec, rootfs: Path, log: Path, ids: IdMap, lock: int, progress: Progress) -> None:
     """Fill `rootfs`, an empty directory, writing mmdebstrap's output to `log`.
 
     `lock` is a file descriptor held open until the last process of the build is gone.
@@ -67,7 +67,7 @@ def bootstrap(spec: ImageSpec, rootfs: Path, log: Path, ids: IdMap, lock: int, p
         "--verbose",
         "--skip=check/signed-by",
         f"--include={','.join(spec.packages)}",
-        *bootstrap_options(),
+        *spec.options,
         *archive.options(),
         spec.suite,
         str(rootfs),
@@ -86,7 +86,7 @@ def bootstrap(spec: ImageSpec, rootfs: Path, log: Path, ids: IdMap, lock: int, p
         status = running.end()
     if status != 0:
         raise explain(log.read_text(errors="replace"), status, spec, log)
-    finish = ["sh", "-c", 'rm -rf "$2"; cd "$1"' + FINISH, "finish", str(rootfs), str(scratch)]
+    finish = ["sh", "-c", 'rm -rf "$2"; cd "$1"' + spec.finish, "finish", str(rootfs), str(scratch)]
     status, output = confine.run(finish, ids, lock)
     if status != 0:
         raise TestbedError(f"the node image could not be trimmed: {output.strip()}")
@@ -126,7 +126,7 @@ def disk_full(log: Path) -> UsageError:
     return UsageError(f"the disk became full while the node image was built; {cure} (log: {log})")
 
 
-def explain(output: str, status: int, spec: ImageSpec, log: Path) -> VipdrillError:
+def explain(output: str, status: int, spec: Spec, log: Path) -> VipdrillError:
     """One sentence for why mmdebstrap failed, and what to do about it."""
     if status == cell.CELL_FAILED:
         return confine.no_cell(output)

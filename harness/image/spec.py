@@ -10,11 +10,21 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from harness.errors import one_of
 
 BALANCERS = ("keepalived", "haproxy", "nginx-light", "libnginx-mod-stream", "ipvsadm", "bird2")
-PACKET_TOOLS = ("nftables", "arptables", "conntrack", "ethtool", "iproute2", "iputils-ping", "iputils-arping")
+PACKET_TOOLS = (
+    "nftables",
+    "iptables",
+    "arptables",
+    "conntrack",
+    "ethtool",
+    "iproute2",
+    "iputils-ping",
+    "iputils-arping",
+)
 NAME_SERVER = ("dnsmasq-base",)
 LOAD_AND_CAPTURE = ("tcpdump", "iperf3", "wrk", "curl", "socat")
 SYSTEM = ("procps", "catatonit")
@@ -52,6 +62,40 @@ def bootstrap_options() -> list[str]:
     return ["--variant=minbase", "--components=main", "--dpkgopt=force-unsafe-io", *excludes]
 
 
+class Spec(Protocol):
+    """What the store can keep: a tree of a Debian suite's packages, and how it is made."""
+
+    @property
+    def suite(self) -> str:
+        """The Debian release that the packages are of."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What is added to the variant's own packages."""
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+
+    @property
+    def options(self) -> list[str]:
+        """The options of mmdebstrap that decide the content."""
+
+    @property
+    def finish(self) -> str:
+        """A shell script that trims the finished tree, in its root."""
+
+    @property
+    def key(self) -> str:
+        """The content address."""
+
+
+def content_address(spec: Spec) -> str:
+    """Ten letters that are others for other content."""
+    content = [spec.suite, sorted(set(spec.packages)), spec.options, spec.finish, os.uname().machine]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:10]
+
+
 @dataclass(frozen=True)
 class ImageSpec:
     """A node image to be had: `suite` is a Debian release, `packages` are added to its base system."""
@@ -66,8 +110,21 @@ class ImageSpec:
             object.__setattr__(self, "packages", PACKAGES[self.suite])
 
     @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return "node image"
+
+    @property
+    def options(self) -> list[str]:
+        """The options of mmdebstrap that decide the content."""
+        return bootstrap_options()
+
+    @property
+    def finish(self) -> str:
+        """The script that trims it."""
+        return FINISH
+
+    @property
     def key(self) -> str:
         """The content address: suite and a short hash, e.g. `trixie-3f2a91c0d4`."""
-        content = [self.suite, sorted(set(self.packages)), bootstrap_options(), FINISH, os.uname().machine]
-        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        return f"{self.suite}-{digest[:10]}"
+        return f"{self.suite}-{content_address(self)}"

@@ -35,6 +35,7 @@ _SHORT_SLICE_NS = 100_000
 # The same numbers on every architecture that came after the unified table; pivot_root is older.
 _SYS_PIDFD_SEND_SIGNAL = 424
 _SYS_PIDFD_OPEN = 434
+_SYS_PIDFD_GETFD = 438
 _SYS_SCHED_SETATTR = {"x86_64": 314}.get(os.uname().machine, 274)
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}.get(os.uname().machine, 41)
 
@@ -116,3 +117,8 @@ def pidfd_open(pid: int) -> int:
 def pidfd_send_signal(fd: int, signal: int) -> None:
     """Signal the very process behind a descriptor: never a later one with the same number."""
     _checked(_libc.syscall(_SYS_PIDFD_SEND_SIGNAL, fd, signal, None, 0), "pidfd_send_signal")
+
+
+def pidfd_getfd(fd: int, number: int) -> int:
+    """A descriptor of another process, as one of our own (pidfd_getfd(2)): both are the same open file."""
+    return _checked(_libc.syscall(_SYS_PIDFD_GETFD, fd, number, 0), "pidfd_getfd")

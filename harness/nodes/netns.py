@@ -14,23 +14,29 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, wait
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import world
 from harness.errors import CommandFailed, TestbedError
+from harness.fabric import addressing
 from harness.kernel import namespaces
 from harness.kernel import syscalls as sc
 from harness.kernel.waiting import readable
 from harness.nodes import command
 from harness.nodes.base import Completed
 from harness.nodes.command import ENVIRONMENT, Command, default_signals
-from harness.nodes.process import Process, await_stop
+from harness.nodes.copying import Copying
+from harness.nodes.process import HostProcess, await_stop
 
 if TYPE_CHECKING:
     from testinfra.host import Host
+
+    from harness.fabric.fabric import Port
+    from harness.topology import NodeSpec
 
 # The new proc must be mounted by a process of the new PID namespace, so init's shell does that.
 _INIT = "mount -t proc -o nosuid,nodev,noexec proc /proc && echo up >&3 && exec catatonit -P 3>&-"
@@ -40,7 +46,7 @@ _READY_S = 20.0
 _PIPE_BYTES = 1 << 20
 
 
-class NetnsNode:
+class NetnsNode(Copying):
     """A host whose kernel is the engine's own. See `harness.nodes.base.Node` for the verbs."""
 
     def __init__(self, name: str, rootfs: Path, disk: Path, log_dir: Path) -> None:
@@ -51,7 +57,7 @@ class NetnsNode:
         self.netns = -1
         self.frozen = False
         self._booting: Future[None] | None = None
-        self._started: list[Process] = []
+        self._started: list[HostProcess] = []
         self._commands: set[int] = set()
         self._visits: set[Future[Any]] = set()
 
@@ -62,6 +68,11 @@ class NetnsNode:
     def alive(self) -> bool:
         """Whether the node is booted and has not crashed."""
         return self._init >= 0
+
+    @property
+    def own_kernel(self) -> bool:
+        """Never: it is the engine's."""
+        return False
 
     @property
     def init_pid(self) -> int:
@@ -123,15 +134,8 @@ class NetnsNode:
     def _mount_root(self) -> None:
         """Mount the overlay and make it this thread's root (pivot_root(2)); the bubble's mounts go."""
         sc.mount("none", "/", "", sc.MS_REC | sc.MS_PRIVATE)
-        upper, work, merged = (self._disk / part for part in ("upper", "work", "root"))
-        for folder in (upper, work, merged):
-            folder.mkdir(parents=True, exist_ok=True)
-        options = f"lowerdir={self._rootfs},upperdir={upper},workdir={work}"
-        root = str(merged)
-        try:
-            sc.mount("overlay", root, "overlay", sc.MS_NOSUID, options + ",userxattr")
-        except OSError:
-            sc.mount("overlay", root, "overlay", sc.MS_NOSUID, options)
+        root = str(self._disk / "root")
+        mount_disk(self._rootfs, self._disk, root)
         sc.mount("dev", f"{root}/dev", "tmpfs", sc.MS_NOSUID | sc.MS_NOEXEC, "mode=0755,size=64k")
         for device in _DEVICES:
             Path(root, "dev", device).touch()
@@ -141,12 +145,16 @@ class NetnsNode:
         os.chmod(f"{root}/dev/shm", 0o1777)  # noqa: S103  # every user of a node may share memory
         sc.mount("run", f"{root}/run", "tmpfs", sc.MS_NOSUID | sc.MS_NODEV, "mode=0755")
         sc.mount("sysfs", f"{root}/sys", "sysfs", sc.MS_RDONLY | sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC)
+        self._furnish(root)
         os.chdir(root)
         # proc of the bubble stays readable until init mounts the node's own over it.
         sc.mount("/proc", f"{root}/proc", "", sc.MS_BIND | sc.MS_REC)
         sc.pivot_root(".", ".")
         sc.umount(".", sc.MNT_DETACH)
         os.chdir("/")
+
+    def _furnish(self, root: str) -> None:
+        """Mount what this kind of node has beside, below `root`, while the bubble's files are there still."""
 
     def crash(self) -> None:
         """Power off without a word. The fabric must have silenced the node's links before."""
@@ -188,15 +196,25 @@ class NetnsNode:
         self._init_pid = 0
         self.frozen = False
 
+    def panic(self) -> None:
+        """Never: its kernel is everybody's."""
+        raise TestbedError(f"node {self.name} has no kernel of its own that could panic")
+
     def freeze(self) -> None:
         """SIGSTOP to every process of the node but init, in one stroke (kill(2) with pid -1)."""
         self._signal_all("STOP")
         self._inside(_await_stop_of_all)
         self.frozen = True
 
-    def thaw(self) -> None:
-        """SIGCONT to every process of the node."""
-        self._signal_all("CONT")
+    def thaw(self, spared: Collection[int] = ()) -> None:
+        """SIGCONT to every process of the node but `spared`, as numbered in the node."""
+        if spared:
+            pids = [int(entry) for entry in self.listdir("/proc") if entry.isdecimal()]
+            others = [str(pid) for pid in pids if pid not in spared]
+            # Some of them end meanwhile, which the shell's kill reports and nobody minds.
+            self.status(["/bin/sh", "-c", f"kill -CONT {' '.join(others)}"])
+        else:
+            self._signal_all("CONT")
         self.frozen = False
 
     def _signal_all(self, name: str) -> None:
@@ -223,6 +241,32 @@ class NetnsNode:
             running.close()
             self._commands.discard(pid)
 
+    def attach(self, argv: Sequence[str], streams: Sequence[int], *, terminal: str = "") -> int:
+        """Start a command on somebody's open streams (stdin, stdout, stderr); its process number.
+
+        With `terminal` (its type, as in $TERM) the one stream is a terminal, and becomes the controlling
+        one of the command's session.  The caller waits for the end and then calls `detached`.
+        """
+        if terminal:
+            # Who leads a session without a terminal gets the first that it opens (tty_ioctl(4)); the path
+            # leads to the very terminal, which has no name in the node.
+            opened = [(os.POSIX_SPAWN_OPEN, fd, "/proc/self/fd/0", os.O_RDWR, 0) for fd in (1, 2)]
+            actions = [(os.POSIX_SPAWN_DUP2, streams[0], 0), *opened]
+        else:
+            actions = [(os.POSIX_SPAWN_DUP2, stream, fd) for fd, stream in enumerate(streams)]
+
+        def start() -> int:
+            environment = {**ENVIRONMENT, "TERM": _terminal_type(terminal)} if terminal else ENVIRONMENT
+            pid = command.start(self.name, argv, environment, actions)
+            self._commands.add(pid)
+            return pid
+
+        return self._inside(start)
+
+    def detached(self, pid: int) -> None:
+        """The command of an `attach` has been reaped."""
+        self._commands.discard(pid)
+
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> str:
         """Run a command that must succeed; its standard output. Raises CommandFailed."""
         done = self.status(argv, timeout_s=timeout_s, stdin=stdin)
@@ -231,12 +275,19 @@ class NetnsNode:
         return done.stdout
 
     def spawn(
-        self, name: str, argv: Sequence[str], *, output: Path | None = None, notify: bool = False
-    ) -> Process:
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        output: Path | None = None,
+        notify: bool = False,
+        line: int = -1,
+    ) -> HostProcess:
         """Start a long-running, supervised process from the node's own root; it writes to its log.
 
         `output` takes its standard output instead.  With `notify` the process is told to report its
-        readiness as to systemd (sd_notify(3)), and `Process.notify` is where it does.
+        readiness as to systemd (sd_notify(3)), and `wait_notified` waits for it.  It finds the descriptor
+        `line`, where one is given, as its number 3.
         """
         log = self.log_dir / f"{name}.log"
         errors = _open_log(log)
@@ -246,15 +297,17 @@ class NetnsNode:
             (os.POSIX_SPAWN_DUP2, out, 1),
             (os.POSIX_SPAWN_DUP2, errors, 2),
         ]
+        if line >= 0:
+            actions.append((os.POSIX_SPAWN_DUP2, line, 3))
         environment, listener = ENVIRONMENT, None
         if notify:
             path = f"/run/notify-{name}.sock"
             listener = self._inside(lambda: _notify_socket(path))
             environment = {**ENVIRONMENT, "NOTIFY_SOCKET": path}
 
-        def start() -> Process:
+        def start() -> HostProcess:
             pid = command.start(self.name, argv, environment, actions)
-            return self._keep(Process(self.name, name, pid, log, notify=listener))
+            return self._keep(HostProcess(self.name, name, pid, log, notify=listener))
 
         try:
             return self._inside(start)
@@ -262,14 +315,18 @@ class NetnsNode:
             for fd in {out, errors}:
                 os.close(fd)
 
-    def spawn_agent(self, name: str, module: str, config: object, *, only_network: bool = False) -> Process:
+    def spawn_agent(
+        self, name: str, module: str, config: object, *, only_network: bool = False
+    ) -> HostProcess:
         """Start a process of ours (`module`.main) in the node's network, with the engine's files.
 
         With `only_network` it keeps the engine's view of processes too, and outlives the node.
         """
         log = self.log_dir / f"{name}.log"
         code = f"import sys; sys.path.insert(0, {_ROOT!r}); from {module} import main; main()"
-        argv = [sys.executable, "-I", "-S", "-c", code, json.dumps(config)]
+        # In virtual time nothing may be left that the next run would find.
+        kept = ["-B"] if world.virtual() else []
+        argv = [sys.executable, "-I", "-S", *kept, "-c", code, json.dumps(config)]
         commands, commands_write = os.pipe()
         events, events_write = os.pipe()
         output = _open_log(log)
@@ -282,9 +339,9 @@ class NetnsNode:
         environment = {**ENVIRONMENT, "PYTHONHASHSEED": "0"}
         os.set_blocking(events, False)
 
-        def start() -> Process:
+        def start() -> HostProcess:
             pid = command.start(self.name, argv, environment, actions)
-            process = Process(self.name, name, pid, log, events, commands_write)
+            process = HostProcess(self.name, name, pid, log, events, commands_write)
             return process if only_network else self._keep(process)
 
         try:
@@ -295,7 +352,7 @@ class NetnsNode:
             for fd in (commands, events_write, output):
                 os.close(fd)
 
-    def _keep(self, process: Process) -> Process:
+    def _keep(self, process: HostProcess) -> HostProcess:
         self._started.append(process)
         return process
 
@@ -305,6 +362,21 @@ class NetnsNode:
         from harness.nodes import testinfra
 
         return testinfra.host(self)
+
+    # -- network -------------------------------------------------------------------------------
+
+    def configure(self, spec: NodeSpec, ports: Sequence[Port]) -> Future[None]:
+        """Start to give the node its addresses and routes; its links are there, one a port."""
+        return namespaces.submit(self.netns, sc.CLONE_NEWNET, partial(addressing.configure, spec))
+
+    def watch(self) -> None:
+        """Nothing: the engine's observer can see for itself."""
+
+    def tell_changes(self) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
+        """Nothing."""
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -364,6 +436,18 @@ class NetnsNode:
         return self._init
 
 
+def mount_disk(lower: Path, disk: Path, at: str) -> None:
+    """Mount a disk of one's own: what is in `lower` and never written to, under what is kept in `disk`."""
+    upper, work = disk / "upper", disk / "work"
+    for folder in (upper, work, Path(at)):
+        folder.mkdir(parents=True, exist_ok=True)
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    try:
+        sc.mount("overlay", at, "overlay", sc.MS_NOSUID, options + ",userxattr")
+    except OSError:
+        sc.mount("overlay", at, "overlay", sc.MS_NOSUID, options)
+
+
 def _forget_connections() -> None:
     """Let connections that nobody answers any more hold a dead node's network for one retry, not for minutes.
 
@@ -392,6 +476,13 @@ def _quiet_streams() -> list[tuple[int, int, str, int, int]]:
 
 def _open_log(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+
+def _terminal_type(name: str) -> str:
+    """The type of a terminal if the node's image knows it (terminfo(5)), else one that every image knows."""
+    folders = ("/etc/terminfo", "/lib/terminfo", "/usr/share/terminfo")
+    known = "/" not in name and any(os.path.exists(f"{folder}/{name[0]}/{name}") for folder in folders)
+    return name if known else "xterm"
 
 
 def _notify_socket(path: str) -> socket.socket:

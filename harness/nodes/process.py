@@ -1,4 +1,4 @@
-"""A supervised, long-running process in a node."""
+"""A supervised, long-running process in a node: what any can do, and one on the engine's own kernel."""
 
 from __future__ import annotations
 
@@ -8,15 +8,78 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness.errors import TestbedError, WaitExpired
 from harness.kernel import syscalls as sc
 from harness.kernel.waiting import readable
 
 
-class Process:
-    """A process that the engine started and answers for.
+class Process(Protocol):
+    """A process that the engine started and answers for, wherever it runs.
+
+    `pid` is its number in the PID namespace that the engine sees, or in its own kernel's; `status` is its
+    exit status (minus the signal if killed) once it was reaped.  `events` and `commands` are the pipes of
+    an agent, -1 otherwise.
+    """
+
+    node: str
+    name: str
+    pid: int
+    log: Path
+    events: int
+    commands: int
+    status: int | None
+    expected_end: bool
+
+    @property
+    def notifies(self) -> bool:
+        """Whether it reports its readiness as to systemd, see `wait_notified`."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it runs on the engine's own kernel, where the engine can see it as any other."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not been reaped yet and has not ended."""
+
+    def reap(self, *, wait: bool = False) -> int | None:
+        """Its exit status (minus the signal if killed), or None while it runs."""
+
+    def tree(self) -> list[int]:
+        """This process and its descendants, parents first."""
+
+    def states(self, *, children_only: bool = False) -> set[str]:
+        """The state letters (proc(5)) of the process and its descendants, of those that still are."""
+
+    def numbers_inside(self) -> list[int]:
+        """The numbers of the process and its descendants as the node itself counts."""
+
+    def signal(self, number: int) -> None:
+        """Signal the process itself; nothing happens if it has ended."""
+
+    def signal_tree(self, number: int) -> None:
+        """Signal the process and its descendants as if at one instant: all are stopped first."""
+
+    def signal_children(self, number: int) -> None:
+        """Signal the descendants only, likewise."""
+
+    def command(self, **command: Any) -> None:
+        """Tell an agent to do something; raises TestbedError if it is gone."""
+
+    def close_commands(self) -> None:
+        """Tell an agent to end once it has said all it knows."""
+
+    def wait_notified(self, timeout_s: float) -> None:
+        """Wait until the process reports that it is ready (sd_notify(3)); raises TestbedError if it ends."""
+
+    def close(self) -> None:
+        """Close the pipes to the process."""
+
+
+class HostProcess:
+    """A process on the engine's own kernel.
 
     `pid` is the number in the bubble's PID namespace; the process is a child of the engine, so the
     number stays its own until `reap`.  `events` and `commands` are the pipes of an agent, -1 otherwise.
@@ -43,6 +106,16 @@ class Process:
         return f"<{self.node}/{self.name} pid {self.pid} {state}>"
 
     @property
+    def notifies(self) -> bool:
+        """Whether it reports its readiness as to systemd."""
+        return self.notify is not None
+
+    @property
+    def ours(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def running(self) -> bool:
         """Whether it has not been reaped yet and has not ended."""
         return self.status is None and self.reap() is None
@@ -66,6 +139,14 @@ class Process:
                 continue
             found += [int(child) for child in text.split()]
         return found
+
+    def states(self, *, children_only: bool = False) -> set[str]:
+        """The state letters (proc(5)) of the process and its descendants, of those that still are."""
+        return {letter for pid in self.tree()[children_only:] if (letter := state(pid))}
+
+    def numbers_inside(self) -> list[int]:
+        """The numbers of the process and its descendants as the node itself counts."""
+        return [number_inside(pid) for pid in self.tree()]
 
     def signal(self, number: int) -> None:
         """Signal the process itself; nothing happens if it has ended."""
@@ -162,10 +243,31 @@ def await_stop(pid: int, timeout_s: float = 1.0) -> None:
     """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        if state in "TtZX":
+        if state(pid) in STOPPED:
             return
         os.sched_yield()
+
+
+STOPPED = {"T", "t", "Z", "X", ""}
+"""The states in which a process does nothing of its own."""
+
+
+def state(pid: int) -> str:
+    """The state letter of a process (proc(5)), or '' if it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return os.fsdecode(stat.read().rpartition(b")")[2].split()[0])
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def number_inside(pid: int) -> int:
+    """A process's number in its own PID namespace (the last of NSpid, proc(5)); 0 if it has ended."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"NSpid:"):
+                    return int(line.split()[-1])
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return 0

@@ -11,3 +11,12 @@ from __future__ import annotations
 LAG_TOLD_NS = 2_000_000
 # How often the observer looks at itself and at the services.
 LOOK_NS = 20_000_000
+# What the detail of an attempt says that was never made, as the probe was late for longer than it may take.
+STALE = "not made: the probe itself was later than the time-out"
+# What the process of a node with a kernel of its own is called.
+MACHINE = "machine"
+
+
+def is_machine(source: str) -> bool:
+    """Whether a whole kernel was late, with one processor for all that runs in it: its waits add up."""
+    return source.rpartition("/")[2] == MACHINE

@@ -2,8 +2,8 @@
 
 One process for each testbed, in the fabric's network namespace.  It captures control traffic on all
 segments with the kernel's time stamps, listens to every node's netlink for addresses and links,
-learns of the end of supervised processes, and records how late it was itself and how long they waited
-for a processor.  Standard library only; it starts with every testbed.
+reads the IPVS tables of directors, learns of the end of supervised processes, and records how late it was
+itself and how long they waited for a processor.  Standard library only; it starts with every testbed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from harness.eventpipe import CommandReader, EventWriter
 from harness.fabric import netlink, rtnl
 from harness.kernel import syscalls as sc
 from harness.lean_json import dumps, loads
-from harness.observe import wire
+from harness.observe import ipvs_table, wire
+from harness.observe.ipvs_tables import Tables
+from harness.observe.kernel_news import KernelNews
 from harness.observe.lateness import LAG_TOLD_NS, LOOK_NS
 from harness.observe.run_queue import RunQueue
+from harness.observe.server_states import ServerStates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ _ETH_P_ALL = 0x0003
 _SNAP_BYTES = 2048
 _STEP_NS = 500_000
 _SECOND_NS = 1_000_000_000
-_GROUPS = rtnl.RTMGRP_LINK | rtnl.RTMGRP_IPV4_IFADDR | rtnl.RTMGRP_IPV6_IFADDR
+_GROUPS = rtnl.RTMGRP_LINK | rtnl.RTMGRP_NEIGH | rtnl.RTMGRP_IPV4_IFADDR | rtnl.RTMGRP_IPV6_IFADDR
 _TIMESPEC = struct.Struct("=qq")
 
 
@@ -79,12 +82,11 @@ class Clock:
 
 
 class NodeWatch:
-    """One node's netlink: addresses and links as they change."""
+    """One node's netlink: addresses, links and what it knows of its neighbours, as they change."""
 
     def __init__(self, out: EventWriter, node: str, init_pid: int, home: int) -> None:
         self._out, self._node = out, node
-        self._names: dict[int, str] = {}
-        self._up: dict[int, bool] = {}
+        self._news = KernelNews(out, node)
         target = os.open(f"/proc/{init_pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             sc.setns(target, sc.CLONE_NEWNET)
@@ -94,15 +96,8 @@ class NodeWatch:
             sc.setns(home, sc.CLONE_NEWNET)
             os.close(target)
         self.netlink.socket.setblocking(False)
-        self._dump(questions)
+        self._news.take_dump(questions)
         questions.close()
-
-    def _dump(self, questions: netlink.RouteSocket) -> None:
-        now = time.monotonic_ns()
-        for kind, body in questions.dump(rtnl.RTM_GETLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
-            self._message(now, kind, body, initial=True)
-        for kind, body in questions.dump(rtnl.RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0)):
-            self._message(now, kind, body, initial=True)
 
     def readable(self) -> None:
         """Turn what netlink has to say into events."""
@@ -118,26 +113,7 @@ class NodeWatch:
                     time.monotonic_ns(), "note", text=f"netlink of {self._node} overflowed: events lost"
                 )
                 continue
-            now = time.monotonic_ns()
-            for kind, _, _, body in netlink.messages(data):
-                self._message(now, kind, body, initial=False)
-
-    def _message(self, now: int, kind: int, body: bytes, *, initial: bool) -> None:
-        extra = {"initial": True} if initial else {}
-        if kind in (rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR):
-            index, address = rtnl.parse_address(body)
-            change = "add" if kind == rtnl.RTM_NEWADDR else "del"
-            name = self._names.get(index, str(index))
-            self._out.emit(
-                now, "address", node=self._node, interface=name, address=address, change=change, **extra
-            )
-        elif kind == rtnl.RTM_NEWLINK:
-            index, name, flags = rtnl.parse_link(body)
-            self._names[index] = name
-            up = bool(flags & rtnl.IFF_UP and flags & rtnl.IFF_LOWER_UP)
-            if self._up.get(index) != up:
-                self._up[index] = up
-                self._out.emit(now, "link", node=self._node, interface=name, up=up, **extra)
+            self._news.take(time.monotonic_ns(), data)
 
 
 class Observer:
@@ -152,11 +128,14 @@ class Observer:
         self._ports: dict[str, str] = config["ports"]
         self._sender: dict[str, str] = {}
         self._watches: dict[str, NodeWatch] = {}
+        self._servers: dict[str, ServerStates] = {}
+        self._logs: set[str] = set()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._epoll = select.epoll()
         self._last_wake = time.monotonic_ns()
         self._tick: bool = config.get("lag", True)
         self._waits = RunQueue()
+        self._tables = Tables(self._out, timed=self._tick)
         self._packets = self._capture()
         self._add(self._packets.fileno(), self._packet)
         self._add(self._commands.fd, self._command)
@@ -217,13 +196,17 @@ class Observer:
     def _command(self) -> None:
         for command in self._commands.read():
             if command["do"] == "watch":
-                self._watch(command["node"], command["init"])
+                self._watch(command["node"], command["init"], balances=command["balances"])
             elif command["do"] == "unwatch":
                 self._unwatch(command["node"])
             elif command["do"] == "follow":
                 self._follow(command["id"], command["pid"])
             elif command["do"] == "expect":
                 self._expect(command)
+            elif command["do"] == "servers":
+                self._follow_servers(command["id"], command["path"], command["offset"])
+            elif command["do"] == "balancer":
+                self._hear_of_changes(command["path"])
             elif command["do"] == "sync":
                 self._sync(command["number"])
 
@@ -232,9 +215,10 @@ class Observer:
         self._packet()
         for watch in self._watches.values():
             watch.readable()
+        self._tables.look(time.monotonic_ns())
         self._out.raw(b'{"_synced":%d}\n' % number)
 
-    def _watch(self, node: str, init_pid: int) -> None:
+    def _watch(self, node: str, init_pid: int, *, balances: bool) -> None:
         self._unwatch(node)
         try:
             watch = NodeWatch(self._out, node, init_pid, self._home)
@@ -243,6 +227,8 @@ class Observer:
             return
         self._watches[node] = watch
         self._add(watch.netlink.socket.fileno(), watch.readable)
+        if balances:
+            self._tables.follow(time.monotonic_ns(), node, f"/proc/{init_pid}{ipvs_table.OF_PROCESS}")
 
     def _unwatch(self, node: str) -> None:
         watch = self._watches.pop(node, None)
@@ -250,6 +236,21 @@ class Observer:
             watch.readable()
             self._drop(watch.netlink.socket.fileno())
             watch.netlink.close()
+        self._tables.forget(time.monotonic_ns(), node)
+
+    def _hear_of_changes(self, path: str) -> None:
+        """Look at the tables soon after each line that comes into a log (inotify(7))."""
+        self._tables.expect_change(time.monotonic_ns())
+        if path in self._logs:
+            return
+        self._logs.add(path)
+        notices = sc.inotify_modified(path)
+
+        def written() -> None:
+            os.read(notices, 4096)
+            self._tables.expect_change(time.monotonic_ns())
+
+        self._add(notices, written)
 
     def _expect(self, command: dict[str, Any]) -> None:
         """Tell a line that a service is to write to its log (inotify(7)); the engine knows what it means."""
@@ -280,6 +281,12 @@ class Observer:
         if not look():
             self._add(notices, written)
 
+    def _follow_servers(self, identity: str, path: str, offset: int) -> None:
+        """Tell what a HAProxy says of its servers; its next process goes on with the same log."""
+        if identity not in self._servers:
+            states = self._servers[identity] = ServerStates(self._out, identity, path, offset)
+            self._add(states.fd, states.readable)
+
     def _follow(self, identity: str, pid: int) -> None:
         """Tell when a process ends: a `_exited` line, which the engine completes and records."""
         try:
@@ -303,13 +310,13 @@ class Observer:
         self._out.raw(b'{"_ready":true}\n')
         while not self._commands.closed:
             sent = self._out.flush()
-            timeout = max(0, due + LOOK_NS - time.monotonic_ns()) / 1e9 if self._tick else None
-            ready = self._epoll.poll(timeout if sent else 0.01)
+            ready = self._epoll.poll(self._patience_s(due) if sent else 0.01)
             now = time.monotonic_ns()
             for fd, _ in ready:
                 handler = self._handlers.get(fd)
                 if handler:
                     handler()
+            self._tables.awake(now)
             self._last_wake = now
             if self._tick and now >= due + LOOK_NS:
                 self._tell_lag(now, "observer", now - due - LOOK_NS)
@@ -320,10 +327,19 @@ class Observer:
         self._packet()
         for watch in self._watches.values():
             watch.readable()
+        self._tables.look(time.monotonic_ns())
         self._out.drain()
         # Closed first: the engine need not wait for the sockets, which take the kernel 10 ms and more.
         os.close(self._out.fd)
         os._exit(0)
+
+    def _patience_s(self, due: int) -> float | None:
+        """How long to wait for something to happen (s); None: for ever."""
+        now = time.monotonic_ns()
+        waits = [due + LOOK_NS - now] if self._tick else []
+        table = self._tables.wait_ns(now)
+        waits += [] if table is None else [table]
+        return max(0, min(waits)) / 1e9 if waits else None
 
     def _tell_lag(self, now: int, source: str, lag_ns: int) -> None:
         if lag_ns >= LAG_TOLD_NS:

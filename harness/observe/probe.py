@@ -28,6 +28,7 @@ from harness.observe.probe_channel import Target
 from harness.observe.probe_long import LongStream
 from harness.observe.probe_new import NewStream
 from harness.observe.probe_pace import Pace, Reporter
+from harness.observe.probe_ports import Ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Probe:
         streams = config.get("streams", ["new", "long"])
         reporter = Reporter(loop, client)
         contexts: dict[Any, Any] = {}
-        targets = [Target(target, config.get("source"), contexts) for target in config["targets"]]
+        source, ports = config.get("source"), Ports()
+        targets = [Target(target, source, ports, contexts) for target in config["targets"]]
         count: int = config.get("long_connections", 1)
         self._client = client
         self._rate: float = config.get("rate", 100)

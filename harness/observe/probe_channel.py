@@ -1,6 +1,6 @@
 """A client's connection that never blocks: TCP, TLS where asked for, and why it failed.
 
-Nine system calls make a whole exchange over TLS (socket, connect, epoll_ctl, two sends, two
+Ten system calls make a whole exchange over TLS (socket, bind, connect, epoll_ctl, two sends, two
 receives, close, and one wait for each answer), because the last flight of the handshake and the
 request travel together, and one edge-triggered registration serves to the end.
 """
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from harness.loop import Loop
+    from harness.observe.probe_ports import Ports
 
 _READ_BYTES = 16384
 _WATCHED = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
 _FAILED = EPOLLERR | EPOLLHUP
 _GONE = EPOLLRDHUP | EPOLLHUP | EPOLLERR
-_IP_BIND_ADDRESS_NO_PORT = 24
 
 _RESULTS = {
     errno.ECONNREFUSED: "refused",
@@ -41,13 +41,16 @@ _RESULTS = {
 class Target:
     """What is probed: `{"address", "port", "tls", "server_name", "path", "ca", "pins"}`."""
 
-    def __init__(self, config: dict[str, Any], source: str | None, contexts: dict[Any, tls.Context]) -> None:
+    def __init__(
+        self, config: dict[str, Any], source: str | None, ports: Ports, contexts: dict[Any, tls.Context]
+    ) -> None:
         self.address: str = config["address"]
         self.port: int = config["port"]
         self.path: str = config.get("path", "/")
         self.server_name: str = config.get("server_name") or self.address
-        self.source = source
         self.family = _socket.AF_INET6 if ":" in self.address else _socket.AF_INET
+        self.source = source or ("::" if self.family == _socket.AF_INET6 else "")
+        self.ports = ports
         self.label = f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
         self.context: tls.Context | None = None
         if config.get("tls", True):
@@ -110,9 +113,7 @@ class Channel:
         target = self.target
         try:
             self._socket = sock = _socket.socket(target.family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK)
-            if target.source is not None:
-                sock.setsockopt(_socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-                sock.bind((target.source, 0))
+            target.ports.bind(sock, target.source)
         except OSError as error:
             self._broke(error)
             return

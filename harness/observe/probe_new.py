@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from harness.lean_json import dumps
+from harness.observe.lateness import STALE
 from harness.observe.probe_channel import Channel
 from harness.observe.probe_http import read_reply, request
-from harness.observe.probe_pace import NOT_HTTP, STALE, Pace
+from harness.observe.probe_pace import NOT_HTTP, Pace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from harness.observe.probe_channel import Target
 
 NOT_HTTP = "not an HTTP answer"
-STALE = "not made: the probe itself was later than the time-out"
 _OK = b'{"t":%%d,"kind":"probe",%s,"seq":%%d,"start":%%d,"end":%%d,"result":"ok","member":%s}\n'
 
 

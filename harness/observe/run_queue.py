@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from harness.observe.lateness import is_machine
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +43,10 @@ class RunQueue:
     def look(self) -> Iterator[tuple[str, int]]:
         """Each process that waited since the look before, and how long its longest-waiting thread did (ns).
 
+        A machine's threads are the one processor of its kernel by turns, so their waits add up.
         To be called every few milliseconds: the oftener, the less do several short waits pass for a long one.
         """
-        worst: dict[str, int] = {}
+        waits: dict[str, int] = {}
         if self._looks % _LOOKS_A_SEARCH == 0:
             self._search()
         self._looks += 1
@@ -52,9 +55,11 @@ class RunQueue:
             if waited is None:
                 del self._threads[number]
                 thread.close()
-            elif waited > worst.get(thread.identity, 0):
-                worst[thread.identity] = waited
-        yield from worst.items()
+            elif waited:
+                before = waits.get(thread.identity, 0)
+                both = before + waited if is_machine(thread.identity) else max(before, waited)
+                waits[thread.identity] = both
+        yield from waits.items()
 
     def _search(self) -> None:
         found = {number: identity for pid, identity in self._followed.items() for number in _threads(pid)}

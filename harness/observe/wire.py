@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
 _IPPROTO_VRRP, _IPPROTO_ICMPV6, _NEIGHBOUR_ADVERTISEMENT = 112, 58, 136
+# Set in the first byte of an Ethernet address that is for several or for all (IEEE 802, I/G bit).
+_GROUP = 1
 
 # Classic BPF (bpf(4)) on an Ethernet frame: ARP, or IPv4 protocol 112, or IPv6 next header 112, or
 # ICMPv6 type 136.  Each tuple is (code, jump if true, jump if false, operand).
@@ -64,7 +66,11 @@ def decode(frame: bytes) -> tuple[str, dict[str, Any]] | None:
 
 
 def _arp(frame: bytes) -> dict[str, Any]:
-    """RFC 826; gratuitous as in RFC 5227 and keepalived: sender and target address are the same."""
+    """RFC 826; gratuitous as in RFC 5227 and keepalived: sender and target address are the same, told to all.
+
+    Whoever still has the address answers such a request, and has both the same as well, but tells the
+    sender alone.
+    """
     op = struct.unpack_from("!H", frame, 20)[0]
     sender_ip, target_ip = socket.inet_ntoa(frame[28:32]), socket.inet_ntoa(frame[38:42])
     return {
@@ -72,7 +78,7 @@ def _arp(frame: bytes) -> dict[str, Any]:
         "sender_mac": mac_text(frame[22:28]),
         "sender_ip": sender_ip,
         "target_ip": target_ip,
-        "gratuitous": sender_ip == target_ip,
+        "gratuitous": sender_ip == target_ip and bool(frame[0] & _GROUP),
     }
 
 

@@ -8,14 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness import world
 from harness.fabric.fabric import Fabric
-from harness.nodes.netns import NetnsNode
+from harness.nodes.base import Node
 from harness.nodes.process import Process
+from harness.observe import asker
 from harness.recorder import Recorder
 from harness.topology import ProbeSpec
 
 _LAST_WORDS_S = 5.0
 _SNAP_BYTES = 256
+_LONG_PERIOD_S, _LONGEST_PERIOD_S = 0.1, 10.0
 
 
 class Witnesses:
@@ -25,10 +28,14 @@ class Witnesses:
         self._recorder, self._fabric = recorder, fabric
         self._captures: list[Process] = []
         self._probes: dict[str, Process] = {}
+        self._askers: dict[str, tuple[Process, ProbeSpec]] = {}
+        self._elsewhere: dict[str, Node] = {}
         self._syncs = 0
         config = {
             "segments": {fabric.bridge_name(segment): segment for segment in fabric.segments},
             "ports": {port.name: port.node for port in fabric.ports},
+            # Where work costs no time nobody is late, and looking for it would be the most of the work.
+            "lag": not world.virtual(),
         }
         self._observer = fabric.hub.spawn_agent(
             "observer", "harness.observe.observer", config, only_network=True
@@ -50,16 +57,29 @@ class Witnesses:
 
     # -- the observer ----------------------------------------------------------------------------
 
-    def watch(self, node: NetnsNode) -> None:
-        """Watch a freshly booted node's addresses and links."""
-        self._observer.command(do="watch", node=node.name, init=node.init_pid)
+    def listen(self, node: Node) -> None:
+        """Hear what a freshly booted node has to tell of itself, if the observer cannot see into it."""
+        teller = node.watch()
+        if teller is not None:
+            self._recorder.attach(teller)
+            self._elsewhere[node.name] = node
+
+    def watch(self, node: Node, *, balances: bool = False) -> None:
+        """Watch a freshly booted node's addresses and links, and its IPVS table if it `balances`."""
+        if node.name in self._elsewhere:
+            node.tell_changes()
+        else:
+            self._observer.command(do="watch", node=node.name, init=node.init_pid, balances=balances)
 
     def unwatch(self, node: str) -> None:
         """Forget a node that is down."""
-        self._observer.command(do="unwatch", node=node)
+        if self._elsewhere.pop(node, None) is None:
+            self._observer.command(do="unwatch", node=node)
 
     def follow(self, process: Process) -> None:
-        """Have the end of a process told (`Recorder.on_exit`)."""
+        """Have the end of a process told (`Recorder.on_exit`), and its waits for a processor."""
+        if not process.ours:  # its node tells of itself
+            return
         self._observer.command(do="follow", id=f"{process.node}/{process.name}", pid=process.pid)
 
     def expect_line(self, process: Process, line: str, offset: int) -> None:
@@ -73,8 +93,20 @@ class Witnesses:
             line=line,
         )
 
+    def follow_servers(self, process: Process, offset: int) -> None:
+        """Have told what a HAProxy says of its servers in its log after `offset` bytes."""
+        identity = f"{process.node}/{process.name}"
+        self._observer.command(do="servers", id=identity, path=str(process.log), offset=offset)
+
+    def expect_changes(self, process: Process) -> None:
+        """Know that who writes to this log changes an IPVS table, where that is not read by the clock."""
+        if world.virtual() and process.node not in self._elsewhere:
+            self._observer.command(do="balancer", path=str(process.log))
+
     def sync(self) -> None:
         """Take in everything that was on the wire, or happened in a kernel, until now."""
+        for node in self._elsewhere.values():
+            node.sync()
         self._syncs += 1
         number = self._syncs
         self._observer.command(do="sync", number=number)
@@ -84,8 +116,11 @@ class Witnesses:
 
     # -- probes ----------------------------------------------------------------------------------
 
-    def start_probe(self, node: NetnsNode, specs: list[ProbeSpec], rate: float, pins: Sequence[Path]) -> None:
+    def start_probe(self, node: Node, specs: list[ProbeSpec], rate: float, pins: Sequence[Path]) -> None:
         """Start a client's probe; `pins` are the certificates that good servers show, one a target."""
+        if node.own_kernel:
+            self._askers[node.name] = (asker.start(node, specs[0]), specs[0])
+            return
         targets: list[dict[str, Any]] = [
             {
                 "address": spec.address,
@@ -97,7 +132,16 @@ class Witnesses:
             }
             for spec, pin in zip(specs, pins, strict=True)
         ]
-        config = {"client": node.name, "rate": rate, "targets": targets}
+        # Who asks seldom asks seldom on a long connection too, but not so that proxies give it up.
+        period_s = min(max(_LONG_PERIOD_S, 1 / rate), _LONGEST_PERIOD_S)
+        config: dict[str, Any] = {
+            "client": node.name,
+            "rate": rate,
+            "long_period_s": period_s,
+            "targets": targets,
+        }
+        if patience_s := max(spec.patience_s for spec in specs):
+            config["patience_s"] = patience_s
         probe = node.spawn_agent("probe", "harness.observe.probe", config)
         self._recorder.attach(probe)
         self._probes[node.name] = probe
@@ -118,6 +162,18 @@ class Witnesses:
             self._recorder.wait(partial(_has_ended, probe), timeout_s, f"the end of {probe}")
             probe.reap(wait=True)
         self._probes.clear()
+        self._stop_askers()
+
+    def _stop_askers(self) -> None:
+        """End the probes of nodes with kernels of their own, and record what they saw."""
+        clock = self._recorder.timeline.last("clock")
+        offset_ns = 0 if clock is None else int(clock.offset_ns)
+        for process, spec in self._askers.values():
+            process.signal_tree(signal.SIGKILL)
+            process.reap(wait=True)
+            for fields in asker.attempts(process.log, spec, offset_ns):
+                self._recorder.emit("probe", fields.pop("t"), **fields)
+        self._askers.clear()
 
     # -- the end ---------------------------------------------------------------------------------
 

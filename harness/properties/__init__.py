@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterable, Mapping
 
 from harness.errors import one_of
 from harness.properties import (
+    arp_hygiene,
     client_outage,
     coverage,
+    director_start,
     distribution,
+    entangled,
     fail_back,
     flow_survival,
     maintenance,
     member_removal,
+    quorum,
     self_client,
     service_tracking,
     single_owner,
@@ -38,6 +42,9 @@ PROPERTIES: Mapping[str, Judge] = {
     flow_survival.NAME: flow_survival.judge,
     maintenance.NAME: maintenance.judge,
     distribution.NAME: distribution.judge,
+    quorum.NAME: quorum.judge,
+    director_start.NAME: director_start.judge,
+    arp_hygiene.NAME: arp_hygiene.judge,
 }
 
 
@@ -52,5 +59,5 @@ def judge_all(timeline: Timeline, only: Iterable[str] | None = None) -> list[Ver
         if name not in PROPERTIES:
             raise one_of("property", name, list(PROPERTIES))
     facts = Facts.of(timeline)
-    verdicts = [verdict for name in names for verdict in PROPERTIES[name](facts)]
+    verdicts = entangled.disentangled(facts, (v for name in names for v in PROPERTIES[name](facts)))
     return verdicts if only is not None else [*verdicts, *coverage.unjudged(facts, verdicts)]

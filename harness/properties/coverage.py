@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.properties.facts import Facts
+from harness.properties.facts import Facts, FaultSpan
+from harness.properties.hearing import unpromised
 from harness.verdict import Status, Verdict
 
 NAME = "coverage"
 
 
 def unjudged(facts: Facts, verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """One `unknown` for every fault of which no finding decided anything."""
+    """One finding for every fault of which none decided anything: `unknown`, unless nothing is promised."""
     judged = {v.fault for v in verdicts if v.status is not Status.NOT_APPLICABLE}
     return [
         Verdict(
             property=NAME,
-            status=Status.UNKNOWN,
-            sentence=f"no property says what {fault} must do, so nothing was judged of it",
+            status=Status.NOT_APPLICABLE if unpromised(fault) else Status.UNKNOWN,
+            sentence=_sentence(fault),
             subject=fault.target,
             origin_ns=fault.inject_ns,
             fault=fault.id,
@@ -25,3 +26,9 @@ def unjudged(facts: Facts, verdicts: Iterable[Verdict]) -> list[Verdict]:
         for fault in facts.faults
         if fault.id not in judged
     ]
+
+
+def _sentence(fault: FaultSpan) -> str:
+    if why := unpromised(fault):
+        return f"the figures are what {fault} cost; nothing is promised of it: {why}"
+    return f"no property says what {fault} must do, so nothing was judged of it"

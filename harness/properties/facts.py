@@ -7,6 +7,7 @@ began; who speaks VRRP without a readable configuration (an appliance) is known 
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,8 @@ from typing import Any, Literal
 
 from harness.bounds.vrrp import Speaker, down_us
 from harness.configs.keepalived_model import KeepalivedConfig, VrrpInstance
-from harness.observe.lateness import LOOK_NS
+from harness.observe.lateness import LOOK_NS, is_machine
+from harness.properties import hearing
 from harness.properties.in_force import PROXIES, keepalived_at
 from harness.timeline import Event, Timeline
 
@@ -22,10 +24,13 @@ SECOND_NS = 1_000_000_000
 CENTISECOND_US = 10_000
 
 # Faults that end a node's adverts without any decision of its own, and those of one service only.
-_SILENCING = ("host-crash", "kill", "stop", "freeze", "link-down")
+_SILENCING = ("host-crash", "host-reboot", "kernel-panic", "kill", "stop", "freeze", "link-down")
+# Faults under which the owner goes on, or stands still, as the owner that it was.
+_RESUMING = ("freeze", "hang", "link-blocked", "link-oneway", "vrrp-drop", "partition")
 _ENDS_SERVICE = ("kill", "stop")
 _HANGS_SERVICE = ("hang", "freeze")
-Effect = Literal["silences", "harmless", "open"]
+Effect = Literal["silences", "parts", "harmless", "open"]
+"""What a fault does to a virtual router: its owner falls silent; is heard by some only; nothing; unknown."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,10 @@ class VirtualRouter:
         return f"{', '.join(self.addresses) or 'no address'} (VRID {self.vrid})"
 
     def same(self, other: VirtualRouter) -> bool:
-        """Whether this is another one at another time, under another configuration."""
-        return (self.segment, self.vrid, self.family) == (other.segment, other.vrid, other.family)
+        """Whether the other is this one at another time, under another configuration."""
+        key = (self.segment, self.vrid, self.family) == (other.segment, other.vrid, other.family)
+        strangers = self.instances and other.instances and not set(self.instances) & set(other.instances)
+        return key and not strangers
 
     def others(self, *nodes: str) -> list[Speaker]:
         """The speakers that are not among these nodes."""
@@ -131,9 +138,18 @@ class FaultSpan:
         """Whether the service that it hits serves nobody any more, dead or hung."""
         return self.hangs or (bool(self.service) and self.fault in _ENDS_SERVICE)
 
+    @property
+    def resumes(self) -> bool:
+        """Whether the owner that it hit takes itself for the owner still when it is healed."""
+        return self.fault in _RESUMING
+
     def acts_at(self, t_ns: int) -> bool:
         """Whether it has begun and is not healed."""
         return self.inject_ns <= t_ns and (self.healed_ns is None or t_ns < self.healed_ns)
+
+    def surely_acts_at(self, t_ns: int) -> bool:
+        """Whether it has begun and its healing has not: from then on, what it keeps back may pass."""
+        return self.inject_ns <= t_ns and (self.heal_ns is None or t_ns < self.heal_ns)
 
     def __str__(self) -> str:
         return f"{self.fault} of {self.target}"
@@ -141,7 +157,7 @@ class FaultSpan:
 
 @dataclass(frozen=True)
 class Facts:
-    """A timeline with its configurations read and its adverts and faults sorted out."""
+    """A timeline with its configurations read and its adverts and faults sorted out, in order of time."""
 
     timeline: Timeline
     configs: Mapping[str, KeepalivedConfig]
@@ -179,10 +195,15 @@ class Facts:
         """The largest lateness that may have moved what happened within a window (s).
 
         What was late in the second before it counts as well: that is when timers were armed that fired
-        in the window.
+        in the window.  The waits of a machine within the window add up, as everything that happens in
+        it waits for its one processor, one thing after the other.
         """
-        found = [e.lag_ns for e in self.lags_within(from_ns - SECOND_NS, to_ns)]
-        return max(found, default=0) / 1e9
+        largest_ns = max((e.lag_ns for e in self.lags_within(from_ns - SECOND_NS, to_ns)), default=0)
+        in_all_ns: Counter[str] = Counter()
+        for lag in self.lags_within(from_ns, to_ns):
+            if is_machine(lag.source):
+                in_all_ns[lag.source] += lag.lag_ns
+        return float(max(largest_ns, *in_all_ns.values(), 0)) / 1e9
 
     def lags_within(self, from_ns: int, to_ns: int) -> Iterator[Event]:
         """All that was late at some time within a window."""
@@ -191,7 +212,9 @@ class Facts:
                 yield lag
 
     def effect(self, fault: FaultSpan, router: VirtualRouter) -> Effect:
-        """What a fault does to a virtual router: silences a speaker, nothing, or what tracking decides."""
+        """What a fault does to a virtual router; "open" is for tracking, or for nobody, to say."""
+        if fault.fault in hearing.NETWORK:
+            return self._of_network(fault, router)
         hit = [node for node in fault.nodes if node in router.speakers]
         if not hit:
             return "harmless"
@@ -204,8 +227,10 @@ class Facts:
         instances = [router.instances[node] for node in hit if node in router.instances]
         if fault.service not in ("", "keepalived"):
             tracked = any(t.kind != "interface" for i in instances for t in i.tracks)
-            ends = fault.ends_service or fault.fault == "restart"
+            ends = fault.ends_service or fault.fault in ("restart", "fds-exhausted")
             return "open" if tracked and ends else "harmless"
+        if fault.fault in ("cpu-steal", "cpu-quota") and self._in_time(fault, router):
+            return "harmless"
         if fault.fault not in _SILENCING and not fault.ends_service and fault.fault != "restart":
             return "open"
         if fault.fault == "link-down" and fault.interface:
@@ -214,6 +239,36 @@ class Facts:
             if not own and instances:
                 return "open" if tracked else "harmless"
         return "silences"
+
+    def _of_network(self, fault: FaultSpan, router: VirtualRouter) -> Effect:
+        owner, deaf = router.owner_at(fault.inject_ns), self.deaf(fault, router)
+        if owner is not None and deaf:
+            # Where nobody hears the owner the segment is silent; but whoever is only kept from announcing
+            # itself, or is on the other side of a partition, goes on as an owner that some can reach.
+            all_deaf = len(deaf) == len(router.speakers) - 1
+            cut_off = all_deaf and fault.fault not in ("partition", "vrrp-drop")
+            return "silences" if owner in fault.nodes and cut_off else "parts"
+        return "harmless" if self._in_time(fault, router) else "open"
+
+    def deaf(self, fault: FaultSpan, router: VirtualRouter) -> set[str]:
+        """The speakers that a fault of the network keeps from hearing the owner's adverts."""
+        owner = router.owner_at(fault.inject_ns)
+        elsewhere = fault.fault == "partition" and fault.target != router.segment
+        instances = [router.instances[n] for n in fault.nodes if n in router.instances]
+        if fault.interface and instances and all(i.interface != fault.interface for i in instances):
+            elsewhere = True
+        if owner is None or elsewhere:
+            return set()
+        return {node for node in router.speakers if node != owner and hearing.unheard(fault, owner, node)}
+
+    def _in_time(self, fault: FaultSpan, router: VirtualRouter) -> bool:
+        """Whether adverts that are late by what a fault makes them still come within every time-out."""
+        owner = router.owner_at(fault.inject_ns)
+        if owner is None or owner not in router.speakers:
+            return False
+        interval_us = router.speakers[owner].advert_interval_us
+        limit_us = min((down_us(s, interval_us) for s in router.others(owner)), default=0)
+        return interval_us + hearing.late_s(fault) * 1e6 < limit_us - 2 * CENTISECOND_US
 
     def _reloaded(self, fault: FaultSpan, router: VirtualRouter, nodes: list[str]) -> Effect:
         """What a new configuration of keepalived does to a virtual router of the old one."""
@@ -244,9 +299,15 @@ class Facts:
             for node in fault.nodes
         }
 
-    def until_next_fault(self, fault: FaultSpan) -> int:
-        """When the next fault is injected, or the end of the timeline."""
-        return min((f.inject_ns for f in self.faults if f.inject_ns > fault.inject_ns), default=self.end_ns)
+    def until_next_fault(self, fault: FaultSpan, router: VirtualRouter | None = None) -> int:
+        """When the next fault is injected (of those that touch a virtual router), or the timeline's end."""
+        return self.next_fault_after(fault.inject_ns, router)
+
+    def next_fault_after(self, t_ns: int, router: VirtualRouter | None = None) -> int:
+        """The same, counted from a moment: what follows a healing may come long after the fault."""
+        later = (f for f in self.faults if f.inject_ns > t_ns)
+        touching = (f.inject_ns for f in later if router is None or self.effect(f, router) != "harmless")
+        return next(touching, self.end_ns)
 
 
 def speaker_name(advert: Event) -> str:
@@ -284,7 +345,35 @@ def _routers(timeline: Timeline, configs: Mapping[str, KeepalivedConfig]) -> lis
         if key not in keys and ("", *key[1:]) in keys:
             key = ("", *key[1:])
         adverts.setdefault(key, []).append(event)
-    return [_router(key, keys.get(key, {}), adverts.get(key, [])) for key in sorted({*keys, *adverts})]
+    return [
+        _router(key, configured, said)
+        for key in sorted({*keys, *adverts})
+        for configured, said in _apart(keys.get(key, {}), adverts.get(key, []))
+    ]
+
+
+_Configured = Mapping[str, "tuple[Speaker, VrrpInstance]"]
+
+
+def _apart(configured: _Configured, adverts: list[Event]) -> Iterator[tuple[_Configured, list[Event]]]:
+    """Those that are meant for the same addresses: others may have the VRID by mistake.
+
+    An advert without a configured sender belongs to the first.
+    """
+    groups: list[tuple[set[str], set[str]]] = []
+    for node, (_, instance) in configured.items():
+        nodes, addresses = {node}, {a.address for a in instance.addresses}
+        for group in [g for g in groups if g[1] & addresses or not (g[1] and addresses)]:
+            groups.remove(group)
+            nodes, addresses = nodes | group[0], addresses | group[1]
+        groups.append((nodes, addresses))
+    if len(groups) < 2:
+        yield configured, adverts
+        return
+    for number, (nodes, _) in enumerate(groups):
+        others = set(configured) - nodes
+        said = [a for a in adverts if speaker_name(a) in nodes or not (number or speaker_name(a) in others)]
+        yield {node: configured[node] for node in configured if node in nodes}, said
 
 
 def _router(

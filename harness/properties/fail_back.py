@@ -15,9 +15,11 @@ from harness.bounds.vrrp import (
     down_us,
     fail_back_after_start,
     fail_back_after_thaw,
+    fail_back_when_heard,
     gives_way,
 )
 from harness.properties.facts import Facts, VirtualRouter, speaker_name
+from harness.properties.neighbours import told_again
 from harness.properties.takeover import Takeover, takeovers
 from harness.timeline import Event
 from harness.verdict import Status, Verdict, weigh
@@ -28,13 +30,20 @@ _PATIENCE = 2
 
 
 def judge(facts: Facts) -> list[Verdict]:
-    """One finding for every fault that moved a virtual router and was healed."""
-    return [
-        _judge(facts, takeover, takeover.owner, takeover.first, returned_ns)
-        for takeover in takeovers(facts)
-        if takeover.due and takeover.owner is not None and takeover.first is not None
-        if (returned_ns := _returns_ns(takeover, takeover.first)) is not None
-    ]
+    """For every fault that moved a virtual router and was healed: who has it then, who was told so."""
+    found: list[Verdict] = []
+    for takeover in takeovers(facts):
+        node, first = takeover.owner, takeover.first
+        if node is None:
+            continue
+        if takeover.effect == "parts":
+            found += told_again(takeover, NAME)
+        elif takeover.due and first is not None:
+            returned_ns = _returns_ns(takeover, first)
+            if returned_ns is not None:
+                found.append(_judge(facts, takeover, node, first, returned_ns))
+            found += told_again(takeover, NAME)
+    return found
 
 
 def _returns_ns(takeover: Takeover, first: Event) -> int | None:
@@ -45,7 +54,7 @@ def _returns_ns(takeover: Takeover, first: Event) -> int | None:
 def _judge(facts: Facts, takeover: Takeover, node: str, first: Event, heal_ns: int) -> Verdict:
     router = takeover.router
     returning, owner = router.speakers[node], router.speakers[speaker_name(first)]
-    end_ns = facts.until_next_fault(takeover.fault)
+    end_ns = facts.next_fault_after(heal_ns, router)
     back = next((a for a in router.claims(heal_ns, end_ns) if speaker_name(a) == node), None)
     promise, since_ns, until_ns = _promise(facts, takeover, returning, owner, heal_ns)
     if node not in router.instances:
@@ -79,8 +88,11 @@ def _promise(
 ) -> tuple[Bound, int, int | None]:
     """The bound, and between which two moments its clock starts: the second is None if nobody saw it."""
     fault = takeover.fault
-    if fault.fault == "freeze":
-        return fail_back_after_thaw(returning, owner), heal_ns, fault.healed_ns
+    if fault.resumes:
+        promise = fail_back_after_thaw(returning, owner)
+        if fault.fault not in ("freeze", "hang"):
+            promise = fail_back_when_heard(returning, owner)
+        return promise, heal_ns, fault.healed_ns
     if not gives_way(returning, owner):
         higher = returning.priority > owner.priority
         why = "nopreempt" if higher else f"priority {returning.priority} is not above {owner.priority}"
@@ -149,7 +161,7 @@ def _hasty(takeover: Takeover, node: str, back: Event, end_ns: int) -> bool:
     """Whether a thawed node said no more than the one advert that was overdue when it woke."""
     after_ns = back.t + round(RESOLUTION_S * 1e9)
     again = [a for a in takeover.router.claims(after_ns, end_ns) if speaker_name(a) == node]
-    return takeover.fault.fault == "freeze" and not again
+    return takeover.fault.resumes and not again
 
 
 def _not_back(facts: Facts, takeover: Takeover, bound: Bound, node: str, end_ns: int) -> Verdict:

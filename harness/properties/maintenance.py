@@ -4,15 +4,17 @@ A reload of a proxy hands its listening sockets over (HAProxy's management guide
 nginx.org/en/docs/control.html), so no request may be lost.  A reload of keepalived touches no address that
 both configurations have.  A restart closes the proxy's listeners for a while: what that costs is told as the
 limitation that it is.  A member that drains says so before it stops, and must lose nothing if it waits.
+IPVS with a hash by source (sh, mh) goes on choosing a member whose weight is 0, in vain.
 """
 
 from __future__ import annotations
 
-from harness.bounds.bound import Bound, number
+from harness.bounds.bound import RESOLUTION_S, Bound, number
 from harness.bounds.haproxy import removal
+from harness.bounds.tracking import detection, trackings
 from harness.properties.facts import Facts, FaultSpan, VirtualRouter, speaker_name
 from harness.properties.illness import grace_s
-from harness.properties.in_force import PROXIES
+from harness.properties.in_force import PROXIES, keepalived_at
 from harness.properties.member_removal import balancer_of
 from harness.properties.overload import excuse
 from harness.properties.pools import pool_at
@@ -98,12 +100,39 @@ def _vip(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> list[Verdict]
     ]
     left = [a for a in router.adverts if fault.inject_ns < a.t <= end_ns and a.priority == 0]
     signs: list[Event] = [*([other] if other else []), *removed, *left]
+    if signs and (noticed := _noticed(facts, fault, router, owner, min(sign.t for sign in signs))):
+        sentence = f"{router} left {owner} in the course of {fault}: {noticed}"
+        return [_verdict(fault, Status.LIMITATION, sentence, router, None, None, tuple(signs), aspect="vip")]
     bound = Bound(0, 0, "transitions", f"{fault} changes nothing about {', '.join(sorted(kept))}")
     sentence = f"{router} stayed with {owner} throughout {fault}"
     if signs:
         sentence = f"{router} did not stay with {owner} throughout {fault}"
     status = Status.FAIL if signs else Status.PASS
     return [_verdict(fault, status, sentence, router, len(signs), bound, tuple(signs[:_SHOWN]), aspect="vip")]
+
+
+def _noticed(facts: Facts, fault: FaultSpan, router: VirtualRouter, owner: str, left_ns: int) -> str:
+    """Why the owner's tracking could notice by then that its proxy was gone for a while, or nothing.
+
+    A check that began while it was gone may take its time-out to fail.
+    """
+    config = keepalived_at(facts.timeline, owner, fault.inject_ns)
+    if fault.fault != "restart" or owner not in fault.nodes or owner not in router.instances or not config:
+        return ""
+    ready = facts.timeline.first(
+        "service", state="ready", node=owner, service=fault.service, since=fault.inject_ns
+    )
+    gone_s = ((facts.end_ns if ready is None else ready.t) - fault.inject_ns) / 1e9
+    for tracking in trackings(router.instances[owner], config):
+        bound = detection(tracking, hung=False)
+        patience_s = 0.0 if tracking.script is None else tracking.script.timeout_us / 1e6
+        left_s = (left_ns - fault.inject_ns) / 1e9
+        if bound is not None and gone_s >= bound.low and left_s <= gone_s + patience_s + RESOLUTION_S:
+            return (
+                f"{fault.service} was gone for {number(gone_s)} s, which {tracking} notices after "
+                f"{number(bound.low)} to {number(bound.high)} s ({bound.source})"
+            )
+    return ""
 
 
 def _moves(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> bool:
@@ -124,6 +153,8 @@ def _taken_out(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
     late = excuse(facts, lost) or stream.ailing(fault.inject_ns)
     status = (Status.UNKNOWN if late else Status.FAIL) if lost else Status.PASS
     sentence = f"{stream.client} lost {len(lost)} attempts while {', '.join(fault.nodes)} drained"
+    if lost and (why := _chosen_in_vain(facts, fault, stream)):
+        status, sentence = Status.LIMITATION, f"{sentence}: {why}"
     sentence += f", but {late}" if late and lost else ""
     bound = Bound(0, 0, "attempts", "connections that there are go on, new ones go to other members")
     found = [
@@ -132,14 +163,17 @@ def _taken_out(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
     if fault.effective_ns is None:
         return found
     # An attempt is given to a member at some time between its start and its end.
-    new = [a for a in stream.attempts if fault.effective_ns <= a.start and a.end < end_ns]
+    new = [a for a in stream.attempts if fault.effective_ns <= a.get("start", a.t) and a.end < end_ns]
     strays = [a for a in new if a.result == "ok" and a.member in fault.nodes]
     sentence = (
         f"{', '.join(fault.nodes)} got {len(strays)} of {len(new)} new connections of {stream.client} "
         "while it drained"
     )
     bound = Bound(
-        0, 0, "attempts", "HAProxy gives a member in drain no new connection (management guide, 9.3)"
+        0,
+        0,
+        "attempts",
+        "a member in drain gets no new connection (HAProxy's management guide, 9.3; weight 0 in ipvsadm(8))",
     )
     status = Status.FAIL if strays else Status.PASS if new else Status.UNKNOWN
     found.append(
@@ -148,6 +182,24 @@ def _taken_out(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
         )
     )
     return found
+
+
+def _chosen_in_vain(facts: Facts, fault: FaultSpan, stream: Stream) -> str:
+    """Why a member with weight 0 may be chosen all the same, or nothing.
+
+    ip_vs_sh.c and ip_vs_mh.c: without fallback, a client whose place in the table is such a member's
+    gets no member at all.
+    """
+    owner = balancer_of(facts, stream.address, fault.inject_ns)
+    port = int(stream.target.rpartition(":")[2])
+    pool = None if owner is None else pool_at(facts, owner, port, fault.inject_ns)
+    if pool is None or pool.virtual is None or pool.algorithm not in ("sh", "mh"):
+        return ""
+    if any(flag.endswith("-fallback") for flag in pool.virtual.flags):
+        return ""
+    return (
+        f"lvs_sched {pool.algorithm} without {pool.algorithm}-fallback chooses it still, and refuses instead"
+    )
 
 
 def _drained(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:

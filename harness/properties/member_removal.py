@@ -8,13 +8,14 @@ often, so its last request may lie that much before the removal.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from harness.bounds import haproxy, nginx
+from harness.bounds import checkers, haproxy, nginx
 from harness.bounds.bound import RESOLUTION_S, Bound, number
 from harness.properties.facts import SECOND_NS, Facts, FaultSpan, speaker_name
-from harness.properties.illness import Ailment, ailment
+from harness.properties.illness import Ailment, ailment, no_illness
+from harness.properties.ipvs_flows import option
 from harness.properties.overload import excuse
 from harness.properties.pools import Pool, Pooled, pool_at
 from harness.properties.streams import Stream, streams
@@ -25,6 +26,8 @@ NAME = "member-removal"
 _SHOWN = 4
 # How many turns a member must have been left out before it is believed to be removed.
 _TURNS = 3
+READ_S = 0.05
+"""How often a director's IPVS table is read (observe/ipvs_table.py)."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +72,33 @@ class MemberCase:
         illness = self.ailment.check
         if illness is None:
             return None
+        if self.server.real is not None:
+            return self._soon_after_start(checkers.removal_by(list(self.ailment.noticed)))
         if self.server.passive is not None and self.pool.through is not None:
             return nginx.removal(self.server.passive, self.pool.through, illness, self.turn_s)
         if self.server.check is None:
             return None
         return haproxy.removal(self.server.check, illness, self.pool.spread_percent)
 
+    def _soon_after_start(self, bound: Bound | None) -> Bound | None:
+        """A director whose first check was still to come takes the member out by it: it is not repeated."""
+        director = {"node": self.pool.balancer, "service": "keepalived"}
+        since = self.fault.inject_ns
+        started = self.facts.timeline.last("service", state="started", until=since, **director)
+        first = checkers.out_at_start_by(list(self.ailment.noticed))
+        if bound is None or first is None or started is None:
+            return bound
+        left_s = first.high - (self.fault.inject_ns - started.t) / 1e9
+        if left_s <= 0:
+            return bound
+        return Bound(0.0, max(bound.high, left_s), "s", f"{bound.source}; or {first.source}")
+
     @property
     def back(self) -> Bound | None:
         """From the healing until the balancer turns to the member again."""
         illness = self.ailment.check
+        if self.server.real is not None:
+            return checkers.return_after(list(self.ailment.noticed))
         if self.server.passive is not None:
             return nginx.return_to_service(self.server.passive, self.turn_s)
         if illness is None or self.server.check is None:
@@ -119,8 +139,11 @@ def _judge(facts: Facts, fault: FaultSpan, member: str, target: str, asked: list
     if pool is None or server is None:
         return []
     ill = ailment(facts, fault, server)
-    attempts = sorted((a for stream in asked for a in stream.attempts), key=lambda a: a.t)
     until_ns = facts.until_next_fault(fault)
+    # What another fault came upon may have been lost by it, and tells nothing of this member.
+    cut_ns = until_ns if until_ns < facts.end_ns else facts.end_ns + SECOND_NS
+    all_asked = (a for stream in asked for a in stream.attempts)
+    attempts = sorted((a for a in all_asked if not a.t < cut_ns <= a.end), key=lambda a: a.t)
     if fault.heal_ns is not None:
         until_ns = min(until_ns, fault.heal_ns)
     # Nothing is known of the time after the last attempt.
@@ -129,6 +152,8 @@ def _judge(facts: Facts, fault: FaultSpan, member: str, target: str, asked: list
         facts, fault, target, pool, server, ill or Ailment(None, None), tuple(attempts), until_ns
     )
     if ill is None:
+        if why := no_illness(fault):
+            return [_verdict(case, Status.NOT_APPLICABLE, f"{fault} makes no member ill: {why}")]
         sentence = f"nothing is known of what {fault} does to a member and to checks of it"
         return [_verdict(case, Status.UNKNOWN, sentence)]
     moved = _moved(case)
@@ -138,9 +163,32 @@ def _judge(facts: Facts, fault: FaultSpan, member: str, target: str, asked: list
     bound = case.bound
     if bound is None:
         return [_unnoticed(case)]
+    if stuck := _stuck(case):
+        ill = Ailment(case.ailment.traffic, case.ailment.check, stuck, noticed=case.ailment.noticed)
+        return [_unnoticed(replace(case, ailment=ill)), *_tabled(case, bound)]
+    if len(pool.servers) == 1:
+        sentence = f"{member} is the only member behind {target}: nobody is left to ask in its place"
+        return [_verdict(case, Status.LIMITATION, sentence)]
     if fault.fault == "backend-flap":
         return [_flapping(case, bound)]
-    return [_removed(case, bound), *_errors(case, bound), *_returned(case)]
+    return [_removed(case, bound), *_tabled(case, bound), *_errors(case, bound), *_returned(case)]
+
+
+def _stuck(case: MemberCase) -> str:
+    """Why clients are sent to a member that checks have taken out, where that is so.
+
+    Documentation/networking/ipvs-sysctl.rst: expire_quiescent_template.  A member that stays in the table
+    with weight 0 keeps those whom persistence has given it, as long as they go on asking.
+    """
+    virtual, real = case.pool.virtual, case.server.real
+    if virtual is None or real is None or not virtual.persistence_s or not real.inhibit_on_failure:
+        return ""
+    if option(case.facts, "expire_quiescent_template", False):
+        return ""
+    return (
+        f"persistence_timeout {virtual.persistence_s} keeps its clients with it while it has weight 0 "
+        "(inhibit_on_failure), and expire_quiescent_template is off"
+    )
 
 
 def _moved(case: MemberCase) -> Event | None:
@@ -195,10 +243,41 @@ def _removed(case: MemberCase, promise: Bound) -> Verdict:
     return _verdict(case, status, sentence, measured, bound, evidence)
 
 
+def _tabled(case: MemberCase, promise: Bound) -> list[Verdict]:
+    """When the member left the director's IPVS table, or got weight 0 there: by the table itself."""
+    server, fault = case.server, case.fault
+    if server.real is None:
+        return []
+    member = f"{server.real.address}:{server.real.port}"
+    told = case.facts.timeline.of("ipvs", node=case.pool.balancer, member=member, until=case.until_ns)
+    of_service = [e for e in told if str(e.service).endswith(f":{case.pool.port}")]
+    if not any(e.t <= fault.inject_ns for e in of_service):
+        return []
+    out = next(
+        (e for e in of_service if e.t > fault.inject_ns and (e.change == "del" or e.weight == 0)), None
+    )
+    bound = promise.wider(high=READ_S, why=f"the table is read every {number(READ_S)} s")
+    lag_s = case.facts.lag_s(fault.inject_ns, case.until_ns)
+    if out is None:
+        watched = (case.until_ns - fault.inject_ns) / 1e9
+        status = Status.FAIL if watched > bound.high + lag_s else Status.UNKNOWN
+        sentence = (
+            f"{member} stayed in {case.pool.balancer}'s IPVS table for {number(watched)} s after {fault}"
+        )
+        return [_verdict(case, status, sentence, None, bound, (fault.inject,), aspect="table")]
+    measured = (out.t - fault.inject_ns) / 1e9
+    status, words = weigh(measured, bound, lag_s)
+    how = "left" if out.change == "del" else "had weight 0 in"
+    sentence = f"{member} {how} {case.pool.balancer}'s IPVS table {number(measured)} s after {fault}: {words}"
+    return [_verdict(case, status, sentence, measured, bound, (fault.inject, out), aspect="table")]
+
+
 def _errors(case: MemberCase, promise: Bound) -> list[Verdict]:
     """What clients lose until then: no more than the member's share of what they ask."""
     share = case.pool.shares.get(case.server.member)
-    if share is None or case.pool.algorithm not in ("roundrobin", "static-rr", "round-robin"):
+    if case.pool.virtual is not None and case.pool.virtual.persistence_s:
+        return []  # a client's whole share is its own member's
+    if share is None or case.pool.algorithm not in ("roundrobin", "static-rr", "round-robin", "rr", "wrr"):
         return []
     end_ns = case.fault.inject_ns + round((promise.high + RESOLUTION_S) * 1e9)
     asked = [a for a in case.during if a.t <= end_ns]
@@ -214,6 +293,9 @@ def _errors(case: MemberCase, promise: Bound) -> list[Verdict]:
     )
     if case.ailment.traffic is None:
         source = "it went on serving until after its removal"
+        if case.server.real is not None and not case.server.real.inhibit_on_failure:
+            allowed = clients
+            source += f", when IPVS forgets its connections: one under way of each of {clients} clients"
     if later:
         source += f"; {later} connections that ask whether it is back"
     bound = Bound(0, allowed + later, "attempts", source)
@@ -236,7 +318,10 @@ def _unnoticed(case: MemberCase) -> Verdict:
     watched = (case.until_ns - fault.inject_ns) / 1e9
     if not sent or case.until_ns - sent[-1].t > _TURNS * turn_s * 1e9:
         last = number((sent[-1].t - fault.inject_ns) / 1e9) if sent else "0"
-        sentence = f"{balancer} sent {member} nothing from {last} s after {fault} on, though {why}"
+        sentence = f"{balancer} sent {member} nothing from {last} s after {fault} on"
+        if case.ailment.perhaps:
+            return _verdict(case, Status.NOT_APPLICABLE, f"{sentence}: {case.ailment.perhaps}")
+        sentence += f", though {why}"
         return _verdict(case, Status.FAIL if sent or case.during else Status.UNKNOWN, sentence)
     sentence = (
         f"{balancer} sent {member} requests for all of the {number(watched)} s of {fault}, as {why}; "
@@ -261,15 +346,15 @@ def _flapping(case: MemberCase, removed: Bound) -> Verdict:
     period_s, ill = float(given.get("period_s", "4")), float(given.get("ill_percent", "50")) / 100
     ill_s, well_s = period_s * ill, period_s * (1 - ill)
     phases = f"ill for {number(ill_s)} s and well for {number(well_s)} s by turns"
-    check = case.server.check
-    if check is None or ill_s >= removed.low or well_s <= removed.high / check.fall:
+    rule = _forgiving(case, removed)
+    if rule is None or ill_s >= removed.low or well_s <= rule[1]:
         sentence = f"{case.server.member} is {phases}: whether checks remove it depends on their phase"
         return _verdict(case, Status.NOT_APPLICABLE, sentence, aspect="hysteresis")
     bound = Bound(
         0,
         _TURNS * turn_s,
         "s",
-        f"{phases}, it never fails {check.fall} checks in a row ({removed.source}), so it keeps its turn "
+        f"{phases}, it never fails {rule[0]} checks in a row ({removed.source}), so it keeps its turn "
         f"every {number(turn_s)} s, give or take {_TURNS - 1}",
     )
     due = [fault.inject_ns, *(a.t for a in case.sent), case.until_ns]
@@ -282,6 +367,19 @@ def _flapping(case: MemberCase, removed: Bound) -> Verdict:
     return _verdict(case, status, sentence, pause, bound, aspect="hysteresis")
 
 
+def _forgiving(case: MemberCase, removed: Bound) -> tuple[int, float] | None:
+    """How many failures in a row remove it, and for how long it must be well for one check to succeed."""
+    if case.server.check is not None:
+        fall = case.server.check.fall
+        return fall, removed.high / fall
+    if len(case.ailment.noticed) != 1:
+        return None
+    noticing = case.ailment.noticed[0]
+    each = checkers.failing_check_s(noticing.checker, noticing.illness)
+    again = noticing.checker.delay_before_retry_us / 1e6
+    return None if each is None else (noticing.checker.retry + 1, again + each[1])
+
+
 # -- the return ------------------------------------------------------------------------------------
 
 
@@ -289,7 +387,13 @@ def _returned(case: MemberCase) -> list[Verdict]:
     fault, promise, member = case.fault, case.back, case.server.member
     if fault.heal_ns is None or fault.healed_ns is None or promise is None:
         return []
-    end_ns = case.facts.until_next_fault(fault)
+    if case.pool.virtual is not None and case.pool.virtual.persistence_s:
+        return []  # who has another member by now stays with that one
+    virtual = case.pool.virtual
+    others = [f for f in case.facts.faults if f is not fault and f.acts_at(fault.healed_ns)]
+    if virtual is not None and virtual.sorry_server is not None and others:
+        return []  # the quorum may be lost still, by the others
+    end_ns = case.facts.next_fault_after(fault.heal_ns)
     took_s = (fault.healed_ns - fault.heal_ns) / 1e9
     turn_s = case.turn_s + case.server.slowstart_s
     bound = promise.wider(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.bounds.bound import number
-from harness.observe.lateness import LAG_TOLD_NS
+from harness.observe.lateness import LAG_TOLD_NS, STALE
 from harness.properties.facts import Facts
 from harness.timeline import Event
 
@@ -21,6 +21,8 @@ def overloaded(facts: Facts, attempts: Sequence[Event]) -> str:
     lateness meanwhile is held against its time-out.
     """
     for attempt in attempts:
+        if attempt.get("detail") == STALE:
+            return f"{attempt.client}'s attempts were {STALE}"
         if attempt.result == "timeout" and (reason := _overloaded(facts, attempt)):
             return reason
     return ""

@@ -143,7 +143,7 @@ def _crashed(event: Event) -> tuple[str, ...]:
     """The nodes that an event says went down."""
     if event.kind == "node":
         return (event.node,) if event.state == "crashed" else ()
-    if event.fault == "host-crash" and event.state == "inject":
+    if event.fault in ("host-crash", "kernel-panic") and event.state == "inject":
         return tuple(event.get("nodes") or (event.target,))
     return ()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
+from harness.bystanders import bystanders
 from harness.properties.facts import SECOND_NS, Facts
 from harness.timeline import Event
 
@@ -70,11 +71,20 @@ class Stream:
         ]
 
 
-def streams(facts: Facts, kind: str = "new") -> list[Stream]:
-    """The clients' streams: of separate connections (`new`), or of exchanges on a long-lived one (`long`)."""
+def streams(facts: Facts, kind: str = "new", *, own: bool = False) -> list[Stream]:
+    """The clients' streams: of separate connections (`new`), or of exchanges on a long-lived one (`long`).
+
+    With IPVS, members, who stands beside them, and balancers are no clients of the VIP like others
+    (self-client): they are left out unless `own` asks for them as well.
+    """
+    forwarding = any(config.virtual_servers for config in facts.configs.values())
+    roles = {node["name"]: node["role"] for node in facts.timeline.run.nodes}
+    beside = bystanders(facts.timeline.run) if forwarding and not own else frozenset()
     found: dict[tuple[str, str], list[Event]] = {}
     for event in facts.timeline.of("probe", stream=kind):
-        found.setdefault((event.client, event.target), []).append(event)
+        client = event.client
+        if own or not forwarding or (roles.get(client) == "client" and client not in beside):
+            found.setdefault((client, event.target), []).append(event)
     return [Stream(*key, tuple(attempts)) for key, attempts in sorted(found.items())]
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from harness.bounds.bound import Bound, number
+from harness.bounds.bound import RESOLUTION_S, Bound, number
 from harness.bounds.vrrp import (
     Speaker,
+    down_us,
     successor,
     takeover_after_farewell,
     takeover_after_last_advert,
     takeover_after_silence,
 )
 from harness.properties.facts import CENTISECOND_US, Effect, Facts, FaultSpan, VirtualRouter, speaker_name
+from harness.properties.hearing import hidden
 from harness.timeline import Event
 
 
@@ -38,8 +40,12 @@ class Takeover:
 
     @property
     def due(self) -> bool:
-        """Whether the fault hit the owner in a way that must end its adverts."""
-        return self.effect == "silences" and self.owner is not None and self.owner in self.fault.nodes
+        """Whether the fault must bring another node's adverts about: not if nobody could see them."""
+        acting = [f for f in self.facts.faults if f.acts_at(self.fault.inject_ns)]
+        unseen = self.heir is not None and any(self.heir.node in hidden(f) for f in acting)
+        parts = self.effect == "parts" and not unseen
+        hit = parts or (self.effect == "silences" and self.owner in self.fault.nodes)
+        return hit and self.owner is not None
 
     @property
     def owner_interval_us(self) -> int | None:
@@ -91,9 +97,9 @@ class Takeover:
 
     @property
     def ends_early(self) -> bool:
-        """Whether a frozen owner was thawed before the heir's timer ran out."""
+        """Whether an owner that resumes was healed before the heir's timer ran out."""
         due = self.due_ns
-        return self.fault.fault == "freeze" and due is not None and due > self.until_ns
+        return self.fault.resumes and due is not None and due > self.until_ns
 
 
 def takeovers(facts: Facts) -> list[Takeover]:
@@ -108,16 +114,21 @@ def takeovers(facts: Facts) -> list[Takeover]:
 def _takeover(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> Takeover:
     effect = facts.effect(fault, router)
     owner = router.owner_at(fault.inject_ns)
-    until_ns = facts.until_next_fault(fault)
-    # Only a thawed owner speaks again at once; one that starts anew is a backup first.
-    if fault.fault == "freeze" and fault.heal_ns is not None:
+    until_ns = facts.until_next_fault(fault, router)
+    # Only an owner that never ended speaks again at once; one that starts anew is a backup first.
+    if fault.resumes and fault.heal_ns is not None:
         until_ns = min(until_ns, fault.heal_ns)
     claims = router.claims(fault.inject_ns, until_ns)
     first = next((a for a in claims if speaker_name(a) != owner), None)
     end_ns = until_ns if first is None else first.t
-    said = [a for a in router.adverts if a.t <= end_ns and speaker_name(a) == owner]
+    # Of an owner that goes on unheard, the heir heard nothing once the fault was effective.
+    heard_ns = (fault.effective_ns or fault.inject_ns) if effect == "parts" else end_ns
+    said = [a for a in router.adverts if a.t <= heard_ns and speaker_name(a) == owner]
+    able = facts.deaf(fault, router) if effect == "parts" else set(router.speakers) - {owner}
     silenced = facts.silenced(router, fault.inject_ns)
-    heir = successor(s for s in router.others(owner or "") if s.node not in silenced)
+    heir = successor(s for s in router.speakers.values() if s.node in able - silenced)
+    if effect == "parts" and heir is not None and first is not None:
+        said = _may_have_heard(said, fault, heir, first)
     return Takeover(
         facts=facts,
         fault=fault,
@@ -130,6 +141,15 @@ def _takeover(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> Takeover
         first=first,
         until_ns=until_ns,
     )
+
+
+def _may_have_heard(said: list[Event], fault: FaultSpan, heir: Speaker, first: Event) -> list[Event]:
+    """The adverts up to the last that the heir can have heard, if it then waited for as long as it must.
+
+    One that left while the fault was being put in force may have been heard, or not.
+    """
+    wait_ns = 1000 * down_us(heir) - round(RESOLUTION_S * 1e9)
+    return [a for a in said if a.t <= fault.inject_ns or a.t + wait_ns <= first.t]
 
 
 def _as_announced(heir: Speaker | None, first: Event | None) -> Speaker | None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from harness.bounds.bound import RESOLUTION_S, Bound, number
 from harness.bounds.vrrp import Speaker
 from harness.properties.facts import Facts, speaker_name
+from harness.properties.hearing import unpromised
 from harness.properties.takeover import Takeover, takeovers
 from harness.timeline import Event
 from harness.verdict import Status, Verdict, weigh
@@ -21,19 +22,22 @@ NAME = "vip-migration"
 
 def judge(facts: Facts) -> list[Verdict]:
     """The findings for every fault of the timeline."""
-    return [verdict for takeover in takeovers(facts) for verdict in _judge(takeover)]
+    found = takeovers(facts)
+    due = [takeover for takeover in found if takeover.due]
+    return [verdict for takeover in found for verdict in _judge(takeover, due)]
 
 
-def _judge(takeover: Takeover) -> list[Verdict]:
+def _judge(takeover: Takeover, due: list[Takeover]) -> list[Verdict]:
     fault, router = takeover.fault, takeover.router
     if takeover.effect == "open":
-        sentence = f"what {fault} does to {router} is for service tracking to decide"
+        why = unpromised(fault) or "service tracking decides"
+        sentence = f"nothing is promised of what {fault} does to {router}: {why}"
         return [_verdict(takeover, Status.NOT_APPLICABLE, sentence)]
     if takeover.owner is None:
         sentence = f"nobody announced {router} when {fault} came: there was nothing to take over"
         return [_verdict(takeover, Status.UNKNOWN, sentence)]
     if not takeover.due or takeover.ends_early:
-        return [_nothing_moves(takeover)]
+        return [_nothing_moves(takeover, due)]
     heir, bound, timer = takeover.heir, takeover.bound, takeover.timer
     if heir is None or bound is None or timer is None:
         sentence = f"no speaker of {router} was left to take over after {fault}"
@@ -49,17 +53,38 @@ def _judge(takeover: Takeover) -> list[Verdict]:
     ]
 
 
-def _nothing_moves(takeover: Takeover) -> Verdict:
+def _nothing_moves(takeover: Takeover, due: list[Takeover]) -> Verdict:
     """The owner was not hit, or was thawed in time: any other node's advert is a failure."""
     fault, router, first = takeover.fault, takeover.router, takeover.first
     why = f"{fault} does not end its owner {takeover.owner}"
     if takeover.due and takeover.ends_early and takeover.timer is not None:
-        why = f"{takeover.owner} was thawed before the time-out was over ({takeover.timer.source})"
+        healed = "thawed" if fault.fault == "freeze" else "heard again"
+        why = f"{takeover.owner} was {healed} before the time-out was over ({takeover.timer.source})"
     bound = Bound(0, 0, "takeovers", why)
     if first is None:
         return _verdict(takeover, Status.PASS, f"{router} stayed with {takeover.owner}: {why}", 0, bound)
+    by = next((other.fault for other in due if other.first is first), None)
+    if by is not None:
+        sentence = f"{speaker_name(first)} announced {router}, as {by} had come before: {why}"
+        return _verdict(takeover, Status.PASS, sentence, 0, bound)
     sentence = f"{speaker_name(first)} announced {router} although {why}"
+    if late := _starved(takeover, first):
+        return _verdict(takeover, Status.UNKNOWN, f"{sentence}, but {late}", None, bound, (first,))
     return _verdict(takeover, Status.FAIL, sentence, 1, bound, (first,))
+
+
+def _starved(takeover: Takeover, first: Event) -> str:
+    """Why the owner may have been silent for a down interval by the testbed's own fault, or nothing."""
+    router, owner = takeover.router, takeover.owner
+    own = [a for a in router.adverts if a.t < first.t and speaker_name(a) == owner]
+    if owner is None or not own or own[-1].priority == 0:
+        return ""
+    silent_s = (first.t - own[-1].t) / 1e9
+    lag_s = takeover.facts.lag_s(own[-1].t, first.t)
+    interval_s = router.speakers[owner].advert_interval_us / 1e6
+    if silent_s < router.silence_limit_ns(owner) / 1e9 - RESOLUTION_S or silent_s > interval_s + lag_s:
+        return ""
+    return f"the testbed was late by {number(lag_s)} s while {owner} was silent for {number(silent_s)} s"
 
 
 def _nobody_came(takeover: Takeover, heir: Speaker, bound: Bound) -> Verdict:
@@ -77,12 +102,18 @@ def _in_time(takeover: Takeover, first: Event, bound: Bound) -> Verdict:
     """From the fault to the first advert of the new owner."""
     measured = (first.t - takeover.fault.inject_ns) / 1e9
     status, words = weigh(measured, bound, takeover.facts.lag_s(takeover.fault.inject_ns, first.t))
-    how = "said goodbye with priority 0" if takeover.farewell else "fell silent without a goodbye"
     sentence = (
         f"{speaker_name(first)} took {takeover.router} {number(measured)} s after {takeover.fault}, "
-        f"when {takeover.owner} {how}: {words}"
+        f"{_ending(takeover)}: {words}"
     )
     return _verdict(takeover, status, sentence, measured, bound, _said(takeover))
+
+
+def _ending(takeover: Takeover) -> str:
+    if takeover.effect == "parts":
+        return f"which keeps it from hearing {takeover.owner}"
+    how = "said goodbye with priority 0" if takeover.farewell else "fell silent without a goodbye"
+    return f"when {takeover.owner} {how}"
 
 
 def _timer_exact(takeover: Takeover, first: Event, timer: Bound) -> Verdict:

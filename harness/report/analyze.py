@@ -149,7 +149,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     requests = [_requests(side) for side in (before, now)]
     if requests[0] != requests[1]:
         changes.append(f"requests lost were {requests[0]}, are now {requests[1]}")
-    old, new = _by_name(before), _by_name(now)
+    old, new = checks_by_name(before), checks_by_name(now)
     for name in dict.fromkeys([*old, *new]):
         changes += _check(name, old.get(name), new.get(name))
     if changes and before.get("version") != now.get("version"):
@@ -162,7 +162,7 @@ def _requests(side: Mapping[str, Any]) -> str:
     return f"{requests.get('lost')} of {requests.get('sent')}" if isinstance(requests, dict) else "unknown"
 
 
-def _by_name(side: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def checks_by_name(side: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The checks by property, aspect, subject; several of one name in their order."""
     seen: Counter[str] = Counter()
     found: dict[str, Mapping[str, Any]] = {}

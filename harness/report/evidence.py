@@ -6,17 +6,24 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.report.expected import Expected
 from harness.report.happenings import MINOR, Happening, fault_origin, tell
 from harness.report.headline import headline, outcome
 from harness.report.pcapng import Conversion, convert_all
 from harness.report.private_keys import remove_private_keys
 from harness.report.result import NAME, result, write_result
+from harness.report.views import write_views
 from harness.timeline import Event, Timeline
 from harness.verdict import Verdict, describe
 
 _CONTENTS = {
+    "index.html": "all of it as a page: swim lanes, checks, packets; open it in a browser",
     "result.json": "verdict and figures for programs (docs/result.md)",
+    "scenario.yaml": "what was drilled, and what was expected (docs/scenario.md)",
     "timeline.jsonl": "every event, one JSON object a line (docs/timeline.md)",
+    "trace.json": "the lanes as a trace: open it at ui.perfetto.dev",
+    "summary.md": "the verdict and the checks in Markdown, for a CI system's page",
+    "timeline-whole.jsonl": "events before and after those, as they came (docs/lab.md)",
     "captures": (
         "one pcapng per segment, with comments at faults and takeovers;\n"
         "names: Wireshark > View > Name Resolution > Resolve Network Addresses"
@@ -55,9 +62,14 @@ def _happening(happening: Happening, origin_ns: int) -> tuple[int, str]:
 
 
 def write_artifacts(
-    folder: Path, timeline: Timeline, verdicts: Sequence[Verdict], again: str, also: Path | None = None
+    folder: Path,
+    timeline: Timeline,
+    verdicts: Sequence[Verdict],
+    again: str,
+    also: Path | None = None,
+    expected: Sequence[Expected] = (),
 ) -> list[str]:
-    """Complete an artifact folder: captures as pcapng, result.json, README.txt, no private keys.
+    """Complete an artifact folder: captures as pcapng, result.json, page, README.txt, no private keys.
 
     `also` gets the result too (`--json`).  Gives what went wrong in doing so, as sentences; the same are
     in result.json under `notes`.
@@ -65,8 +77,9 @@ def write_artifacts(
     notes = remove_private_keys(folder, timeline)
     conversions = convert_all(folder / "captures", timeline)
     notes += [conversion.note for conversion in conversions if conversion.note]
-    data = result(timeline, verdicts, folder, again=again, notes=notes)
+    data = result(timeline, verdicts, folder, again=again, notes=notes, expected=expected)
     write_result(folder / NAME, data)
+    notes += write_views(folder, timeline, verdicts, data)
     if also is not None:
         write_result(also, data)
     _write_readme(folder, timeline, verdicts, again, conversions, notes)

@@ -71,12 +71,12 @@ def _title(timeline: Timeline, figures: Summary, width: int, glyphs: Glyphs) -> 
         return [[("an unfinished run, cut before its testbed was described", "bold")]]
     faults = [str(fault) for fault in figures.faults] or ["no fault"]
     versions = run.get("versions") or {}
-    named = [f"{name} {_upstream(versions[name])}" for name in ("keepalived", "haproxy") if name in versions]
+    named = [f"{name} {upstream(versions[name])}" for name in ("keepalived", "haproxy") if name in versions]
     facts = [run.architecture, *faults, f"seed {run.seed}", *named, f"vipdrill {run.version}"]
     return wrapped(f" {glyphs.dot} ".join(facts), width, 0, "bold")
 
 
-def _upstream(version: object) -> str:
+def upstream(version: object) -> str:
     """The upstream part of a Debian version: 3.0.11 of 1:3.0.11-1+deb13u5 (deb-version(7))."""
     return (
         str(version).partition(":")[2].rpartition("-")[0] or str(version).rpartition("-")[0] or str(version)
@@ -265,6 +265,8 @@ def _verdict(
 
 def _pointers(folder: Path, again: str) -> list[Line]:
     lines: list[Line] = [[("Evidence  ", "dim"), (str(folder), "")]]
+    if (folder / "index.html").exists():
+        lines.append([("Page      ", "dim"), (str(folder / "index.html"), "")])
     if again:
         lines.append([("Again     ", "dim"), (again, "")])
     return lines

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from harness.bounds.bound import RESOLUTION_S, Bound
-from harness.properties import service_tracking
+from harness.properties import coverage, service_tracking
 from harness.properties.takeover import Takeover
 from harness.report.summary import Summary
 from harness.timeline import Timeline
@@ -31,8 +31,15 @@ def headline(timeline: Timeline, verdicts: Sequence[Verdict], summary: Summary |
     parts = [_move(figures, verdicts), _requests(figures)]
     parts += [_others(verdicts, status) for status in (Status.FAIL, Status.UNKNOWN)]
     parts.append(_others([verdict for verdict in verdicts if verdict.outright], Status.LIMITATION))
+    parts += _unpromised(verdicts)
     text = "; ".join(part for part in parts if part)
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def _unpromised(verdicts: Sequence[Verdict]) -> list[str]:
+    """Where nothing was decided of a fault: that its figures are no promise that was kept."""
+    said = any(v.property == coverage.NAME and v.status is Status.NOT_APPLICABLE for v in verdicts)
+    return ["nothing is promised under this fault"] if said else []
 
 
 def _move(figures: Summary, verdicts: Sequence[Verdict]) -> str:
@@ -47,7 +54,8 @@ def _move(figures: Summary, verdicts: Sequence[Verdict]) -> str:
         if tracked := _tracked(verdicts):
             return tracked
         if came:
-            return f"the VIP moved to {came[0]} though nothing called for it"
+            called = any(move.effect == "open" for move in figures.takeovers)
+            return f"the VIP moved to {came[0]}{'' if called else ' though nothing called for it'}"
         return f"the VIP stayed on {', '.join(owners)}" if owners else "no VIP was announced"
     vips = "VIP" if len(figures.due) == 1 else f"{len(figures.due)} VIPs, the slowest of them,"
     if slowest.taken_s is None:

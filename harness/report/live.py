@@ -45,7 +45,7 @@ class LiveView:
     ) -> None:
         self._file = sys.stdout if file is None else file
         self._quiet = quiet
-        self._display = not quiet and (_can_display(self._file) if live is None else live)
+        self._display = not quiet and (can_display(self._file) if live is None else live)
         self._clock = clock
         self._narrator = Narrator()
         self._screen = Screen(self._narrator, Glyphs.of(self._file.encoding))
@@ -137,7 +137,8 @@ class LiveView:
         self._next_refresh_ns = now_ns + max(_REFRESH_NS, cost_ns * _PARTS)
 
 
-def _can_display(file: TextIO) -> bool:
+def can_display(file: TextIO) -> bool:
+    """Whether it is a terminal that can move its cursor."""
     return file.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 

@@ -7,7 +7,7 @@ cell that several runs share shows its worst status and the range of what was me
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,7 +29,9 @@ _MARKS = {
 class Cell:
     """One finding of one run: `row` is property and fault, `column` architecture and variant.
 
-    `measured`, `low` and `high` are in `unit`, or None where nothing is measured or bounded.
+    `measured`, `low` and `high` are in `unit`, or None where nothing is measured or bounded.  `subject` is
+    what the finding is about, where one run has several of the same row.  `test` and `folder` tell whose
+    it is, and where its evidence lies below the suite's own folder, if it is kept.
     """
 
     row: str
@@ -39,9 +41,18 @@ class Cell:
     low: float | None
     high: float | None
     unit: str
+    subject: str = ""
+    test: str = ""
+    folder: str = ""
 
 
-def cells(timeline: Timeline, verdicts: Iterable[Verdict], defaults: Mapping[str, Any]) -> list[Cell]:
+def cells(
+    timeline: Timeline,
+    verdicts: Iterable[Verdict],
+    defaults: Mapping[str, Any],
+    test: str = "",
+    folder: str = "",
+) -> list[Cell]:
     """The cells that one judged run contributes; `defaults` are the architecture's options as they are."""
     column = _column(timeline, defaults)
     faults = ", ".join(_kind(timeline, f) for f in Facts.of(timeline).faults) or "no fault"
@@ -54,6 +65,9 @@ def cells(timeline: Timeline, verdicts: Iterable[Verdict], defaults: Mapping[str
             verdict.bound.low if verdict.bound else None,
             verdict.bound.high if verdict.bound else None,
             verdict.unit,
+            verdict.subject,
+            test,
+            folder,
         )
         for verdict in verdicts
         if verdict.status is not Status.NOT_APPLICABLE
@@ -109,6 +123,15 @@ class Matrix:
     def __bool__(self) -> bool:
         return bool(self._cells)
 
+    def cells(self) -> Iterator[Cell]:
+        """All cells, by row and column."""
+        for _, found in sorted(self._cells.items()):
+            yield from found
+
+    def at(self, row: str, column: str) -> Sequence[Cell]:
+        """The cells of one row and column, one a run."""
+        return self._cells.get((row, column), [])
+
     @property
     def rows(self) -> list[str]:
         """The rows, in order."""
@@ -121,7 +144,8 @@ class Matrix:
 
     def text(self, row: str, column: str) -> str:
         """One cell: status, what was measured, how often; empty where nothing was run."""
-        found = self._cells.get((row, column))
+        # In whatever order the cells came (from workers, from shards), the text is the same.
+        found = sorted(self._cells.get((row, column), ()), key=lambda cell: (cell.unit, cell.subject))
         if not found:
             return ""
         worst = min((Status(cell.status) for cell in found), key=_ORDER.index)

@@ -1,8 +1,8 @@
 """Captures as pcapng: the segment's name, the nodes' names, and a comment where something happened.
 
 While a drill runs, tcpdump writes one plain nanosecond pcap per segment; afterwards `convert_all` turns
-each into a pcapng file that Wireshark shows with names and comments.  Packets keep their own bytes and
-time stamps.  Format: draft-ietf-opsawg-pcapng; pcap: draft-ietf-opsawg-pcap.
+each into a pcapng file that Wireshark shows with names and comments.  Packets keep their own bytes (but
+for passwords in clear) and time stamps.  Format: draft-ietf-opsawg-pcapng; pcap: draft-ietf-opsawg-pcap.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import IO, NamedTuple
 
 from harness.report.pcap_marks import CaptureClock, Mark, marks_of
 from harness.report.pcap_names import addresses_of, ports_on
+from harness.report.pcap_secrets import without_password
 from harness.timeline import Timeline
 
 _READ_BYTES = 1 << 20
@@ -181,14 +182,15 @@ def _names(timeline: Timeline) -> bytes:
 
 
 def _packet(frame: Frame, comment: str) -> bytes:
-    size = len(frame.data)
+    data = without_password(frame.data)
+    size = len(data)
     tail = _PADDING[size & 3]
     if comment:
         tail += _options([(_COMMENT, comment.encode())])
     total = 32 + size + len(tail)
     high, low = frame.real_ns >> 32, frame.real_ns & 0xFFFFFFFF
     head = _PACKET_HEADER.pack(_PACKET, total, 0, high, low, size, frame.wire_bytes)
-    return b"".join((head, frame.data, tail, _LENGTH.pack(total)))
+    return b"".join((head, data, tail, _LENGTH.pack(total)))
 
 
 def _block(kind: int, body: bytes) -> bytes:

@@ -11,6 +11,8 @@ from typing import Any
 
 from harness import __version__
 from harness.properties.facts import FaultSpan
+from harness.report.digest import configs_digest
+from harness.report.expected import Expected
 from harness.report.headline import headline, outcome
 from harness.report.summary import ClientFigures, Hold, Summary
 from harness.timeline import Timeline
@@ -27,8 +29,12 @@ def result(
     *,
     again: str = "",
     notes: Sequence[str] = (),
+    expected: Sequence[Expected] = (),
 ) -> dict[str, Any]:
-    """What `--json` writes. `again` is the command that repeats the run, `notes` what is wrong with it."""
+    """What `--json` writes. `again` is the command that repeats the run, `notes` what is wrong with it.
+
+    `expected` is what a scenario expected of it.
+    """
     run = timeline.first("run")
     figures = Summary.of(timeline)
     first = figures.faults[0] if figures.faults else None
@@ -43,6 +49,7 @@ def result(
         "target": first.target if first else None,
         "seed": run.seed if run else None,
         "checks": [_check(verdict) for verdict in verdicts],
+        "expected": [one.to_json() for one in expected],
         "outage_s": _seconds(figures.outage_s),
         "requests": _requests(figures, "new"),
         "long_lived": _requests(figures, "long"),
@@ -54,6 +61,7 @@ def result(
         "complete": timeline.first("phase", name="done") is not None,
         "world": run.world if run else None,
         "versions": dict(run.get("versions") or {}) if run else {},
+        "configs": configs_digest(timeline) or None,
         "artifacts": str(artifacts.absolute()),
         "again": again,
         "notes": list(notes),
@@ -97,6 +105,7 @@ def _client(row: ClientFigures) -> dict[str, Any]:
         "sent": row.sent,
         "lost": row.lost,
         "causes": row.causes,
+        "period_s": _seconds(row.period_s),
         "outage_s": _seconds(row.outage_s),
         "fault_outage_s": _seconds(row.fault_s),
         "healing_outage_s": _seconds(row.healing_s),
@@ -111,6 +120,7 @@ def _fault(fault: FaultSpan, figures: Summary) -> dict[str, Any]:
         "id": fault.id,
         "fault": fault.fault,
         "target": fault.target,
+        "parameters": fault.parameters,
         "inject_s": at(fault.inject_ns),
         "heal_s": at(fault.heal_ns),
         "healed_s": at(fault.healed_ns),

@@ -23,6 +23,8 @@ _WORDS = {
     "link": ("node", "interface"),
     "vrrp": ("segment", "node"),
     "arp": ("segment", "node", "op", "sender_mac", "sender_ip"),
+    "neighbour": ("node", "interface"),
+    "health": ("node", "service", "pool", "server"),
     "probe": ("client", "stream", "target", "result"),
     "run": ("architecture",),
 }
@@ -48,6 +50,9 @@ def _look_into(event: Event) -> None:
     if event.kind == "vrrp":
         for address in (event.src, *event.addresses):
             ip_address(address)
+    elif event.kind == "neighbour":
+        ip_address(event.address)
+        _words([] if event.mac is None else [event.mac])
     elif event.kind == "address":
         ip_interface(event.address)
     elif event.kind == "fault":

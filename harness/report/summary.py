@@ -23,7 +23,8 @@ class ClientFigures:
     """One client on one target by one kind of connection (`new` or `long`).
 
     `outage_s` is the longest run of failures from the first fault on (or of the whole run without a
-    fault), `fault_s` and `healing_s` that while the fault acted and from healing on, None if never so.
+    fault), `fault_s` and `healing_s` that while the fault acted and from healing on, None if never so;
+    `period_s` is the time from one attempt to the next.
     """
 
     client: str
@@ -35,6 +36,7 @@ class ClientFigures:
     outage_s: float
     fault_s: float | None
     healing_s: float | None
+    period_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,9 @@ def _clients(
     timeline: Timeline, faults: tuple[FaultSpan, ...], moves: tuple[Takeover, ...]
 ) -> Iterable[ClientFigures]:
     attempts: dict[tuple[str, str, str], list[Event]] = {}
-    for event in timeline.of("probe"):
+    # Until it serves steadily the testbed only starts: what is lost then is nobody's cost.
+    steady = timeline.first("phase", name="steady")
+    for event in timeline.of("probe", since=None if steady is None else steady.t):
         attempts.setdefault((event.stream, event.client, event.target), []).append(event)
     # "new" connections first: they are what the judges look at.
     for (kind, client, target), made in sorted(
@@ -154,6 +158,7 @@ def _clients(
             max([whole, *in_fault]),
             max(in_fault, default=None),
             max(healing, default=None),
+            stream.period_s,
         )
 
 

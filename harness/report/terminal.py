@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from harness.report.expected import Expected
+from harness.report.expected import lines as expectation_lines
 from harness.report.final import report_lines
 from harness.report.lines import Glyphs, Line, console, show, wrapped
 from harness.report.live import LiveView
@@ -19,12 +21,19 @@ __all__ = ["LiveView", "print_analysis", "print_report"]
 
 
 def print_report(
-    timeline: Timeline, verdicts: Sequence[Verdict], folder: Path, again: str, *, file: TextIO | None = None
+    timeline: Timeline,
+    verdicts: Sequence[Verdict],
+    folder: Path,
+    again: str,
+    expected: Sequence[Expected] = (),
+    *,
+    file: TextIO | None = None,
 ) -> None:
     """Print the final report of a drill; `again` is the command that repeats it."""
     out = console(file)
     glyphs = Glyphs.of(out.encoding)
-    show([[], *report_lines(timeline, verdicts, folder, again, width=out.width, glyphs=glyphs)], out)
+    told = report_lines(timeline, verdicts, folder, again, width=out.width, glyphs=glyphs)
+    show([[], *told, *expectation_lines(expected, verdicts, glyphs)], out)
 
 
 def print_analysis(analysis: Analysis, *, file: TextIO | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.nodes.netns import NetnsNode
+    from harness.nodes.base import Node
     from harness.nodes.process import Process
 
 
@@ -35,10 +35,10 @@ class Service(Protocol):
     def files(self) -> dict[str, str]:
         """Configuration files by their paths in the node."""
 
-    def validate(self, node: NetnsNode) -> None:
+    def validate(self, node: Node) -> None:
         """Ask the service's own syntax check; raises ConfigRejected with its message."""
 
-    def start(self, node: NetnsNode, context: Context) -> Process:
+    def start(self, node: Node, context: Context) -> Process:
         """Start it; it need not be ready when this returns."""
 
     def stop(self, process: Process) -> None:

@@ -30,6 +30,7 @@ from harness.services.fake_core import Listener, Server
 from harness.services.fake_illness import Illness, make
 from harness.services.fake_master import Master
 from harness.services.fake_router import Router
+from harness.services.fake_site import Site
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,11 @@ if TYPE_CHECKING:
 else:
     import _signal  # what `signal` wraps, without its import of `enum`
 
-KINDS: dict[str, Callable[[Loop, str, dict[str, Any]], Behaviour]] = {"master": Master, "router": Router}
+KINDS: dict[str, Callable[[Loop, str, dict[str, Any]], Behaviour]] = {
+    "master": Master,
+    "router": Router,
+    "site": Site,
+}
 
 # net/http's Server.Shutdown treats a connection as idle that has sent no request for so long.
 _UNUSED_CONNECTION_NS = 5_000_000_000

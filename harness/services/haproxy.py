@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import ConfigRejected
 
 if TYPE_CHECKING:
-    from harness.nodes.netns import NetnsNode
+    from harness.nodes.base import Node
     from harness.nodes.process import Process
     from harness.services.base import Context
 
@@ -26,22 +26,23 @@ class Haproxy:
     text: str
     name: str = "haproxy"
     ready_line = ""
+    logs_servers = True
 
     def files(self) -> dict[str, str]:
         """Its configuration."""
         return {CONFIG: self.text}
 
-    def validate(self, node: NetnsNode) -> None:
+    def validate(self, node: Node) -> None:
         """`haproxy -c`: raises ConfigRejected with its message, which names the line."""
         done = node.status(["haproxy", "-c", "-f", CONFIG])
         if not done.ok:
             raise ConfigRejected(node.name, self.name, CONFIG, done.stderr or done.stdout)
 
-    def start(self, node: NetnsNode, context: Context) -> Process:
+    def start(self, node: Node, context: Context) -> Process:
         """Start master and worker in the foreground, as systemd would (`-Ws` reports readiness)."""
         return node.spawn(self.name, _START, notify=True)
 
-    def replace(self, node: NetnsNode, context: Context) -> Process:
+    def replace(self, node: Node, context: Context) -> Process:
         """Start anew beside the one that runs, which is told to finish (`-sf`); sockets are not handed over.
 
         What service scripts did before there was a master (management guide, section 4).

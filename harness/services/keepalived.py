@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.errors import ConfigRejected
 
 if TYPE_CHECKING:
-    from harness.nodes.netns import NetnsNode
+    from harness.nodes.base import Node
     from harness.nodes.process import Process
     from harness.services.base import Context
 
@@ -35,13 +35,13 @@ class Keepalived:
         """Its configuration, and what that refers to."""
         return {CONFIG: self.text, **self.extra}
 
-    def validate(self, node: NetnsNode) -> None:
+    def validate(self, node: Node) -> None:
         """`keepalived -t`: raises ConfigRejected with its message, which names the line."""
         done = node.status(["keepalived", "--config-test", "--log-console", "-f", CONFIG])
         if not done.ok:
             raise ConfigRejected(node.name, self.name, CONFIG, done.stderr or done.stdout)
 
-    def start(self, node: NetnsNode, context: Context) -> Process:
+    def start(self, node: Node, context: Context) -> Process:
         """Start in the foreground, logging in detail to its log file."""
         command = ["keepalived", "--dont-fork", "--log-console", "--log-detail", "-f", CONFIG]
         return node.spawn(self.name, command)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.nodes.netns import NetnsNode
+    from harness.nodes.base import Node
     from harness.nodes.process import Process
     from harness.services.base import Context
 
@@ -26,10 +26,10 @@ class Master:
         """Nothing: its configuration goes to the agent directly."""
         return {}
 
-    def validate(self, node: NetnsNode) -> None:
+    def validate(self, node: Node) -> None:
         """Nothing can be wrong with it."""
 
-    def start(self, node: NetnsNode, context: Context) -> Process:
+    def start(self, node: Node, context: Context) -> Process:
         """Start the agent; it tells its readiness as an event."""
         pki = context.pki()
         listener = {

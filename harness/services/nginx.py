@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.errors import ConfigRejected
 
 if TYPE_CHECKING:
-    from harness.nodes.netns import NetnsNode
+    from harness.nodes.base import Node
     from harness.nodes.process import Process
     from harness.services.base import Context
 
@@ -33,13 +33,13 @@ class Nginx:
         """Its configuration."""
         return {CONFIG: self.text}
 
-    def validate(self, node: NetnsNode) -> None:
+    def validate(self, node: Node) -> None:
         """`nginx -t`: raises ConfigRejected with its message, which names file and line."""
         done = node.status(["nginx", "-t", "-q", *self._arguments()])
         if not done.ok:
             raise ConfigRejected(node.name, self.name, CONFIG, done.stderr or done.stdout)
 
-    def start(self, node: NetnsNode, context: Context) -> Process:
+    def start(self, node: Node, context: Context) -> Process:
         """Start in the foreground; whatever log files the configuration names, notices go to the log too."""
         return node.spawn(self.name, ["nginx", *self._arguments()])
 

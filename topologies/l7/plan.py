@@ -13,20 +13,23 @@ from typing import Any, Literal
 from harness.errors import UsageError
 from harness.services.haproxy_config import Kind
 from harness.topology import Option
+from topologies.choices import Choices
 
 OPTIONS = (
     Option("proxy", "haproxy", "the proxy on the balancers", ("haproxy", "nginx")),
     Option("serve", "masters", "what is balanced", ("masters", "routers", "both"), flag="for"),
     Option("masters", 3, "number of fake masters"),
     Option("routers", 2, "number of fake routers"),
+    Option("balancers", 2, "number of balancers", (2, 3)),
     Option("vrrp_version", 3, "VRRP version", (2, 3)),
     Option("advert_int", 0.1, "advertisement interval in seconds (version 2: whole seconds)"),
     Option("priority1", 150, "priority of lb1"),
     Option("priority2", 100, "priority of lb2"),
+    Option("priority3", 50, "priority of lb3, with three balancers"),
     Option(
         "priorities",
         "equal",
-        "with two VIPs: whether both prefer lb1, or the routers' VIP prefers lb2",
+        "with two VIPs: whether both prefer lb1, or the routers' VIP prefers lb2 over it",
         ("equal", "opposite"),
     ),
     Option("preempt", True, "whether a returning balancer of higher priority takes the VIP back"),
@@ -66,38 +69,26 @@ OPTIONS = (
     Option("server", "", "more words of every server line of the proxy"),
     Option("bind", "any", "whether the proxy listens on any address or on the VIP only", ("any", "vip")),
     Option("nonlocal_bind", True, "with bind vip: net.ipv4.ip_nonlocal_bind on the balancers"),
+    Option(
+        "arp_cache", 0, "seconds for which clients and router trust what ARP told them (0: the kernel's 30)"
+    ),
     Option("opaque", False, "take the balancers for an appliance: only what is outside of them is recorded"),
     Option("trip", "", "shell command that fails a balancer, for the fault trip"),
     Option("untrip", "", "shell command that brings it back"),
     Option("globals", "", "more lines of keepalived's global_defs, separated by ';'"),
+    Option("globals2", "", "more lines of it on lb2 only"),
     Option("instance", "", "more lines of keepalived's vrrp_instance, separated by ';'"),
     Option("instance2", "", "more lines of it on lb2 only"),
 )
 
-_DEFAULTS = {option.name: option.default for option in OPTIONS}
 _HAPROXY_ONLY = ("check_path", "inter", "fall", "rise", "timeout_check", "on_marked_down")
 _NGINX_ONLY = ("max_fails", "fail_timeout")
 _SCRIPT_ONLY = ("script", "script_interval", "script_timeout", "script_fall", "script_rise")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Choices):
     """The options, checked, and what follows from them."""
-
-    options: Mapping[str, Any]
-
-    def __getitem__(self, name: str) -> Any:
-        return self.options[name]
-
-    @property
-    def serves_masters(self) -> bool:
-        """Whether there is a VIP for masters."""
-        return self["serve"] in ("masters", "both")
-
-    @property
-    def serves_routers(self) -> bool:
-        """Whether there is a VIP for routers."""
-        return self["serve"] in ("routers", "both")
 
     @property
     def check(self) -> Kind:
@@ -115,28 +106,18 @@ class Plan:
         gap: int = abs(self["priority1"] - self["priority2"])
         return int(self["weight"] or gap + 10)
 
-    def lines(self, name: str) -> tuple[str, ...]:
-        """An option that holds lines, separated by ';'."""
-        return tuple(line.strip() for line in self[name].split(";") if line.strip())
-
 
 def plan(options: Mapping[str, Any]) -> Plan:
     """The plan of these options; raises UsageError for what cannot be, and for what nothing would read."""
     made = Plan(options)
-    for judge in (_numbers, _vrrp, _tracking, _proxy, _vips):
+    for judge in (_numbers, _balancers, _tracking, _proxy, _vips):
         judge(made)
+    check_vrrp(options)
     return made
 
 
-def _given(made: Plan, *names: str) -> list[str]:
-    """Those of these options that have not their defaults, as they are given on the command line."""
-    return ["--" + name.replace("_", "-") for name in names if made[name] != _DEFAULTS[name]]
-
-
 def _refuse_given(made: Plan, names: tuple[str, ...], why: str) -> None:
-    given = _given(made, *names)
-    if given:
-        raise UsageError(f"{', '.join(given)} would have no effect: {why}")
+    made.refuse_given(OPTIONS, names, why)
 
 
 def _numbers(made: Plan) -> None:
@@ -145,6 +126,7 @@ def _numbers(made: Plan) -> None:
         ("routers", 1, 50),
         ("priority1", 1, 255),
         ("priority2", 1, 255),
+        ("priority3", 1, 255),
         ("weight", 0, 253),
         ("fall", 1, 10000),
         ("rise", 1, 10000),
@@ -154,6 +136,7 @@ def _numbers(made: Plan) -> None:
         ("fail_timeout", 1, 3600),
         ("preempt_delay", 0, 1000),
         ("timeout_check", 0, 3600),
+        ("arp_cache", 0, 86400),
     ):
         if not least <= made[name] <= most:
             raise UsageError(f"{name} must be between {least} and {most}, not {made[name]:g}")
@@ -162,7 +145,13 @@ def _numbers(made: Plan) -> None:
             raise UsageError(f"{name} must be between 0.001 and 3600 seconds, not {made[name]:g}")
 
 
-def _vrrp(made: Plan) -> None:
+def _balancers(made: Plan) -> None:
+    if made["balancers"] < 3:
+        _refuse_given(made, ("priority3",), "there are two balancers; see --balancers 3")
+
+
+def check_vrrp(made: Mapping[str, Any]) -> None:
+    """Raise UsageError for VRRP options that contradict one another, or the protocol."""
     if made["vrrp_version"] == 2 and made["advert_int"] != int(made["advert_int"]):
         raise UsageError(
             f"VRRP version 2 counts advert_int in whole seconds (RFC 3768 section 5.3.7), not "

@@ -12,7 +12,7 @@ from topologies.l7.plan import Plan
 
 @dataclass(frozen=True)
 class VirtualRouter:
-    """A VIP as keepalived knows it; `reversed_` where the balancers' priorities are swapped."""
+    """A VIP as keepalived knows it; `reversed_` where the first two balancers' priorities are swapped."""
 
     name: str
     vrid: int
@@ -20,11 +20,14 @@ class VirtualRouter:
     reversed_: bool = False
 
 
+_SWAPPED = {1: 2, 2: 1}
+
+
 def service(
-    plan: Plan, routers: Sequence[VirtualRouter], own: str, peers: Sequence[str], *, first: bool
+    plan: Plan, routers: Sequence[VirtualRouter], own: str, peers: Sequence[str], *, number: int
 ) -> keepalived.Keepalived:
-    """keepalived of one balancer; `first` is the one that `priority1` belongs to."""
-    instances = tuple(_instance(plan, router, own, peers, first=first) for router in routers)
+    """keepalived of one balancer, the one that `priority<number>` belongs to."""
+    instances = tuple(_instance(plan, router, own, peers, number=number) for router in routers)
     tracks = plan["track"].startswith("script")
     blocks = (_script_block(plan),) if tracks else ()
     # A script that others could change would be theirs to run as root: keepalived then refuses it.
@@ -32,7 +35,7 @@ def service(
     text = keepalived.render(
         instances,
         version=plan["vrrp_version"],
-        globals_=(*security, *plan.lines("globals")),
+        globals_=(*security, *plan.lines("globals"), *(plan.lines("globals2") if number == 2 else ())),
         blocks=blocks,
     )
     own_script = tracks and not plan["script"]
@@ -41,8 +44,9 @@ def service(
 
 
 def _instance(
-    plan: Plan, router: VirtualRouter, own: str, peers: Sequence[str], *, first: bool
+    plan: Plan, router: VirtualRouter, own: str, peers: Sequence[str], *, number: int
 ) -> keepalived.VrrpInstance:
+    preferred = _SWAPPED.get(number, number) if router.reversed_ else number
     tracked: tuple[str, ...] = ()
     if plan["track"].startswith("script"):
         tracked = ("track_script {", "    check_proxy", "}")
@@ -50,14 +54,14 @@ def _instance(
         name=router.name,
         interface="eth0",
         vrid=router.vrid,
-        priority=plan["priority1" if first != router.reversed_ else "priority2"],
+        priority=plan[f"priority{preferred}"],
         advert_int_s=plan["advert_int"],
         addresses=(f"{router.address}/24",),
         nopreempt=not plan["preempt"],
         preempt_delay_s=plan["preempt_delay"],
         unicast_source=own if plan["unicast"] else "",
         unicast_peers=tuple(peers) if plan["unicast"] else (),
-        extra=(*tracked, *plan.lines("instance"), *(() if first else plan.lines("instance2"))),
+        extra=(*tracked, *plan.lines("instance"), *(plan.lines("instance2") if number == 2 else ())),
     )
 
 

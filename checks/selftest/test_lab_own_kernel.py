@@ -1,0 +1,74 @@
+"""Commands of a lab's user in a node with a kernel of its own, where no terminal and no input reaches."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from checks.selftest.labs import Labs
+from harness.kernel import ladder
+from harness.lab.outlet import Outlet
+
+pytestmark = pytest.mark.skipif(bool(ladder.why_no_uml()), reason=ladder.why_no_uml())
+_ENDS_S = 60.0
+
+
+@pytest.fixture
+def labs(tmp_path: Path) -> Iterator[Labs]:
+    made = Labs(tmp_path)
+    yield made
+    made.end()
+
+
+def test_commands_in_a_node_with_a_kernel_of_its_own(labs: Labs) -> None:
+    labs.does("up", "vip-l4", "--quiet")
+    assert "10.0.0.101 on lb1\n" in labs.does("ps"), "members have the VIP for themselves only"
+    assert "10.0.0.101:443 rr" in labs.does("exec", "lb1", "--", "ipvsadm", "-Ln")
+    done = labs.run("exec", "lb1", "--", "sh", "-c", "echo out; echo no >&2; exit 7")
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "no\n", 7)
+    assert "no program nosuch" in labs.fails("exec", "lb1", "--", "nosuch", code=3)
+    assert "vipdrill exec lb1 -- COMMAND" in labs.fails("shell", "lb1")
+    # Much of it, and all of it.
+    sums = [labs.does("exec", node, "--", "sh", "-c", "seq 300000 | md5sum") for node in ("lb1", "r1")]
+    text = labs.does("exec", "lb1", "--", "seq", "300000")
+    assert {line.split()[0] for line in sums} == {hashlib.md5(text.encode()).hexdigest()}  # noqa: S324
+    # An interrupt here is one there.
+    script = 'trap "echo caught; exit 3" INT; echo ready; while :; do sleep 0.1; done'
+    running = labs.start("exec", "lb1", "--", "sh", "-c", script)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "ready\n"
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.communicate(timeout=_ENDS_S) == ("caught\n", "")
+    assert running.returncode == 3
+
+
+def test_a_stream_that_nobody_reads_holds_nobody_up() -> None:
+    """More than any pipe holds is written at once, and arrives once somebody reads."""
+    reader, writer = os.pipe()
+    told, tell = os.pipe()
+    outlet = Outlet(writer, lambda: os.close(tell))
+    os.close(writer)
+    data = os.urandom(1 << 21)
+    with open(outlet.inlet, "wb") as inlet:
+        inlet.write(data)
+    with open(reader, "rb") as stream:
+        assert stream.read() == data
+    assert os.read(told, 1) == b""
+    os.close(told)
+
+
+def test_a_stream_that_is_gone_is_given_up() -> None:
+    reader, writer = os.pipe()
+    told, tell = os.pipe()
+    outlet = Outlet(writer, lambda: os.close(tell))
+    os.close(reader)
+    os.close(writer)
+    with open(outlet.inlet, "wb") as inlet:
+        inlet.write(bytes(1 << 20))
+    assert os.read(told, 1) == b""
+    os.close(told)

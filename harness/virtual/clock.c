@@ -1,0 +1,182 @@
+/* The clock of a guest: preloaded into linux.uml (ld.so(8)), it takes the place of the host's.
+ *
+ * User-Mode Linux asks the C library for the time, for one timer, for a wait until that timer's signal,
+ * and for random bytes.  Nothing else of the host's reaches a guest without devices.  Here
+ *
+ *   - time stands still while the guest works, but for STEP_NS a look at the clock, so that whoever
+ *     polls it gets on, and no two looks show the same;
+ *   - the timer is a number, and when the guest waits (sigsuspend in its idle loop), time jumps to it;
+ *   - random bytes come from a seed (splitmix64: Steele, Lea, Flood, OOPSLA 2014).
+ *
+ * The timer's signal is raised here and nowhere else, at a look at the clock or at a wait, so that a guest is
+ * never interrupted by what the host does meanwhile: it is one computation, and the seed decides all of it.
+ *
+ * No part of the C library is used, as this is compiled on one and loaded beside another.
+ */
+
+#if !defined(__x86_64__) || !defined(__linux__)
+#error "User-Mode Linux is for x86-64"
+#endif
+
+typedef unsigned long long u64;
+typedef long long s64;
+
+struct timespec { s64 seconds, nanoseconds; };
+struct itimerspec { struct timespec interval, value; };
+
+enum { SYS_MMAP = 9, SYS_GETPID = 39, SYS_OPEN = 2, SYS_CLOSE = 3, SYS_RT_SIGSUSPEND = 130, SYS_GETTID = 186,
+       SYS_TGKILL = 234 };
+enum { O_RDWR = 2, PROT_READ_WRITE = 3, MAP_SHARED = 1, SIGALRM = 14, SIGSET_BYTES = 8 };
+enum { CLOCK_REALTIME = 0, CLOCK_REALTIME_COARSE = 5 };
+
+#define SECOND_NS 1000000000ull
+#define STEP_NS 1000ull
+#define PAGE_BYTES 4096
+
+/* What who started the guest can see of it: a page of a file that both have mapped. */
+struct page { u64 now_ns, looks, waits; };
+
+static struct page unseen;
+static volatile struct page *page = &unseen;
+static u64 start_ns, random_state;
+static u64 expiry_ns, interval_ns;
+static int armed;
+
+static long call(long number, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	long result;
+
+	__asm__ volatile("syscall" : "=a"(result)
+			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+/* The decimal value of NAME=... in the environment, or 0. */
+static u64 number(char **environment, const char *name)
+{
+	for (; *environment; environment++) {
+		const char *variable = *environment, *wanted = name;
+		u64 value = 0;
+
+		while (*wanted && *variable == *wanted)
+			variable++, wanted++;
+		if (*wanted || *variable++ != '=')
+			continue;
+		while (*variable >= '0' && *variable <= '9')
+			value = value * 10 + (u64)(*variable++ - '0');
+		return value;
+	}
+	return 0;
+}
+
+/* The C library gives what it gives main() to constructors too. */
+__attribute__((constructor)) static void begin(int count, char **arguments, char **environment)
+{
+	long fd, address;
+
+	(void)count, (void)arguments;
+	random_state = number(environment, "VIPDRILL_SEED");
+	start_ns = number(environment, "VIPDRILL_START_S") * SECOND_NS;
+	fd = call(SYS_OPEN, (long)"/log/clock", O_RDWR, 0, 0, 0, 0);
+	if (fd < 0)
+		return;
+	address = call(SYS_MMAP, 0, PAGE_BYTES, PROT_READ_WRITE, MAP_SHARED, fd, 0);
+	if (address > 0 || address < -PAGE_BYTES)
+		page = (struct page *)address;
+	call(SYS_CLOSE, fd, 0, 0, 0, 0, 0);
+}
+
+/* The timer has expired: it is set anew if it is periodic, and its signal raised. */
+static void expire(void)
+{
+	if (interval_ns)
+		expiry_ns += interval_ns;
+	else
+		armed = 0;
+	call(SYS_TGKILL, call(SYS_GETPID, 0, 0, 0, 0, 0, 0), call(SYS_GETTID, 0, 0, 0, 0, 0, 0), SIGALRM, 0, 0, 0);
+}
+
+int clock_gettime(int clock, struct timespec *time)
+{
+	u64 now_ns;
+
+	page->looks++;
+	page->now_ns += STEP_NS;
+	if (armed && page->now_ns >= expiry_ns)
+		expire();
+	now_ns = page->now_ns;
+	if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
+		now_ns += start_ns;
+	time->seconds = (s64)(now_ns / SECOND_NS);
+	time->nanoseconds = (s64)(now_ns % SECOND_NS);
+	return 0;
+}
+
+int gettimeofday(struct timespec *time, void *zone)
+{
+	(void)zone;
+	clock_gettime(CLOCK_REALTIME, time);
+	time->nanoseconds /= 1000; /* a timeval has microseconds there */
+	return 0;
+}
+
+/* A guest on one processor has one timer. */
+int timer_create(int clock, void *event, void **timer)
+{
+	(void)clock, (void)event;
+	*timer = (void *)1;
+	return 0;
+}
+
+int timer_settime(void *timer, int flags, const struct itimerspec *new, struct itimerspec *old)
+{
+	u64 value_ns = (u64)new->value.seconds * SECOND_NS + (u64)new->value.nanoseconds;
+
+	(void)timer, (void)flags;
+	if (old)
+		old->interval.seconds = old->interval.nanoseconds = old->value.seconds = old->value.nanoseconds = 0;
+	armed = value_ns != 0;
+	interval_ns = armed ? (u64)new->interval.seconds * SECOND_NS + (u64)new->interval.nanoseconds : 0;
+	expiry_ns = page->now_ns + value_ns;
+	return 0;
+}
+
+int timer_gettime(void *timer, struct itimerspec *left)
+{
+	u64 left_ns = !armed ? 0 : expiry_ns > page->now_ns ? expiry_ns - page->now_ns : 1;
+
+	(void)timer;
+	left->interval.seconds = left->interval.nanoseconds = 0;
+	left->value.seconds = (s64)(left_ns / SECOND_NS);
+	left->value.nanoseconds = (s64)(left_ns % SECOND_NS);
+	return 0;
+}
+
+/* The guest waits: nobody has anything to do before the timer. */
+int sigsuspend(const void *mask)
+{
+	page->waits++;
+	if (armed) {
+		if (page->now_ns < expiry_ns)
+			page->now_ns = expiry_ns;
+		expire();
+	}
+	return (int)call(SYS_RT_SIGSUSPEND, (long)mask, SIGSET_BYTES, 0, 0, 0, 0);
+}
+
+long getrandom(unsigned char *bytes, unsigned long size, unsigned flags)
+{
+	(void)flags;
+	for (unsigned long i = 0; i < size; i++) {
+		u64 z = random_state += 0x9e3779b97f4a7c15ull;
+
+		z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+		z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+		bytes[i] = (unsigned char)(z ^ z >> 31);
+	}
+	return (long)size;
+}

@@ -1,0 +1,41 @@
+"""What the choices of A1 and A2 have in common: what is served, lines as options, what has no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import UsageError
+from harness.topology import Option
+
+
+@dataclass(frozen=True)
+class Choices:
+    """An architecture's options."""
+
+    options: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.options[name]
+
+    @property
+    def serves_masters(self) -> bool:
+        """Whether there is a VIP for masters."""
+        return self["serve"] in ("masters", "both")
+
+    @property
+    def serves_routers(self) -> bool:
+        """Whether there is a VIP for routers."""
+        return self["serve"] in ("routers", "both")
+
+    def lines(self, name: str) -> tuple[str, ...]:
+        """An option that holds lines, separated by ';'."""
+        return tuple(line.strip() for line in self[name].split(";") if line.strip())
+
+    def refuse_given(self, known: Iterable[Option], names: tuple[str, ...], why: str) -> None:
+        """Raise UsageError for those of these options that have not their defaults, as nothing reads them."""
+        defaults = {option.name: option.default for option in known}
+        given = ["--" + name.replace("_", "-") for name in names if self[name] != defaults[name]]
+        if given:
+            raise UsageError(f"{', '.join(given)} would have no effect: {why}")
