@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from checks.selftest.synthetic import Lab, failover, ns
+from harness.observe.lateness import NETWORK_LOCK
 from harness.properties import judge_all
 from harness.properties.facts import Facts
 from harness.properties.streams import outages, streams
@@ -99,7 +100,7 @@ class TestSaboteurs:
         assert found.status is Status.UNKNOWN
         assert "late by 0.5 s in all" in found.sentence
 
-    @pytest.mark.parametrize("source", ["observer", "probe:else", "lb2/keepalived"])
+    @pytest.mark.parametrize("source", ["observer", "probe:else", "lb2/keepalived", NETWORK_LOCK])
     def test_lateness_of_who_serves_no_client_excuses_no_long_outage(self, source: str) -> None:
         lab = failover(outage_late_s=1.5)
         lab.lag(2.4, 0.5, source)

@@ -24,7 +24,8 @@ from harness.lean_json import dumps, loads
 from harness.observe import ipvs_table, wire
 from harness.observe.ipvs_tables import Tables
 from harness.observe.kernel_news import KernelNews
-from harness.observe.lateness import LAG_TOLD_NS, LOOK_NS
+from harness.observe.lateness import LAG_TOLD_NS, LOOK_NS, NETWORK_LOCK
+from harness.observe.network_lock import NetworkLock
 from harness.observe.run_queue import RunQueue
 from harness.observe.server_states import ServerStates
 
@@ -135,6 +136,7 @@ class Observer:
         self._last_wake = time.monotonic_ns()
         self._tick: bool = config.get("lag", True)
         self._waits = RunQueue()
+        self._lock = NetworkLock() if self._tick else None
         self._tables = Tables(self._out, timed=self._tick)
         self._packets = self._capture()
         self._add(self._packets.fileno(), self._packet)
@@ -324,6 +326,8 @@ class Observer:
                 self._clock.check()
                 for identity, waited in self._waits.look():
                     self._tell_lag(now, identity, waited)
+                for ended, waited in self._lock.waits() if self._lock else ():
+                    self._tell_lag(ended, NETWORK_LOCK, waited)
         self._packet()
         for watch in self._watches.values():
             watch.readable()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.bounds.bound import number
-from harness.observe.lateness import LAG_TOLD_NS, STALE
+from harness.observe.lateness import LAG_TOLD_NS, NETWORK_LOCK, STALE
 from harness.properties.facts import Facts
 from harness.timeline import Event
 
@@ -48,7 +48,10 @@ def _overloaded(facts: Facts, attempt: Event) -> str:
 
 
 def _serves(source: str, client: str) -> bool:
-    """Whether an attempt waits for what was late: not for the witness, the balancers' VRRP, other clients."""
+    """Whether an attempt waits for what was late: not for the witness, the balancers' VRRP, other clients.
+
+    Nor for the lock on addresses and links: connections need none of those changed.
+    """
     if source.startswith("probe:"):
         return source == f"probe:{client}"
-    return source != "observer" and not source.endswith("/keepalived")
+    return source not in ("observer", NETWORK_LOCK) and not source.endswith("/keepalived")
