@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from checks.judging import Judge, must_catch, must_hold
+from checks.patience import ENDS_S
 from harness import session, world
 from harness.drill import Drill
 from harness.errors import TestbedError
@@ -186,7 +187,7 @@ def test_an_incident_of_hours_is_seen_in_a_minute(tmp_path: Path, vipdrill_image
         "--report",
         str(tmp_path / "kept"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ENDS_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "AS EXPECTED" in done.stdout
     result = json.loads((tmp_path / "kept" / "result.json").read_text())

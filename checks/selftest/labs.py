@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from typer.testing import CliRunner
 
@@ -20,6 +23,21 @@ from harness.lab.client import Client
 COMMAND = [sys.executable, "-m", "harness"]
 _SHARED = ("images", "pki")
 _OF_THEIR_OWN = ("up", "exec", "shell", "pcap")
+_PATIENCE_S = 60.0
+
+
+def next_line(stream: IO[str] | None, words: str = "") -> str:
+    """The next line of a command's output that has these words in it; no more is taken from the stream."""
+    assert stream is not None
+    deadline = time.monotonic() + _PATIENCE_S
+    said = b""
+    while not (said.endswith(b"\n") and words.encode() in said.splitlines()[-1]):
+        left = max(0.0, deadline - time.monotonic())
+        assert select.select([stream.fileno()], [], [], left)[0], f"no line with {words!r}: {said!r}"
+        character = os.read(stream.fileno(), 1)
+        assert character, f"ended without a line with {words!r}: {said!r}"
+        said += character
+    return said.splitlines()[-1].decode()
 
 
 class Labs:

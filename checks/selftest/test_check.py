@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from checks.patience import ENDS_S
 from checks.selftest.estates import HAPROXY, KEEPALIVED, NGINX, NGINX_UPSTREAM, pair, write
 from harness.errors import UsageError
 from harness.lb.build import Built, build
@@ -241,7 +242,7 @@ class TestMistakes:
 def check(*words: str) -> subprocess.CompletedProcess[str]:
     """The command, as its own process in this bubble."""
     command = [sys.executable, "-m", "harness", "check", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=ENDS_S)
 
 
 def test_a_user_s_files_are_drilled(tmp_path: Path, vipdrill_image: Image) -> None:
@@ -327,7 +328,7 @@ def test_one_run_of_virtual_time_on_each_side_decides(tmp_path: Path, vipdrill_i
 def compare(base: Path, candidate: Path) -> subprocess.CompletedProcess[str]:
     """Two results, compared."""
     command = [sys.executable, "-m", "harness", "compare", str(base), str(candidate)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=ENDS_S)
 
 
 @needs_virtual_time

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from checks.patience import ENDS_S
+
 # In a mount namespace of its own, so that no other test sees the small disk.
 _ON_A_SMALL_DISK = """
 mount -t tmpfs -o size={size} small "$1" && shift && "$@"; status=$?
@@ -26,6 +28,7 @@ def run_on_a_small_disk(folder: Path, size: str, *options: str) -> subprocess.Co
         capture_output=True,
         text=True,
         check=False,
+        timeout=ENDS_S,
     )
 
 

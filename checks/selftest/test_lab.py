@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.selftest.labs import COMMAND, Labs
+from checks.selftest.labs import COMMAND, Labs, next_line
 from checks.selftest.test_leaks import Traces, descendants
 from harness.lab import registry
 from harness.lab.channel import Channel, connect, encode
@@ -87,8 +87,7 @@ def test_commands_in_nodes(labs: Labs) -> None:
     # Without a terminal an interrupt of the command here is one of the command there.
     script = 'trap "echo caught; exit 3" INT; echo ready; sleep 1000000 >/dev/null 2>&1 & wait'
     running = labs.start("exec", "lb1", "--", "sh", "-c", script)
-    assert running.stdout is not None
-    assert running.stdout.readline() == "ready\n"
+    next_line(running.stdout, "ready")
     os.killpg(running.pid, signal.SIGINT)
     assert running.communicate(timeout=_ENDS_S) == ("caught\n", "")
     assert running.returncode == 3
@@ -97,16 +96,14 @@ def test_commands_in_nodes(labs: Labs) -> None:
     labs.does("exec", "lb1", "--", "mkfifo", "/tmp/told")
     script = 'trap "echo hung up >/tmp/told; exit" HUP; echo ready; sleep 1000000 >/dev/null 2>&1 & wait'
     running = labs.start("exec", "lb1", "--", "sh", "-c", script)
-    assert running.stdout is not None
-    assert running.stdout.readline() == "ready\n"
+    next_line(running.stdout, "ready")
     running.kill()
     running.wait()
     assert labs.does("exec", "lb1", "--", "cat", "/tmp/told") == "hung up\n"
 
     packets = labs.folder / "lb1.pcap"
     capture = labs.start("pcap", "lb1:eth0", "-w", str(packets), "--", "vrrp")
-    assert capture.stderr is not None
-    assert "listening" in capture.stderr.readline()
+    next_line(capture.stderr, "listening")
     labs.does("exec", "lb2", "--", "tcpdump", "-n", "-i", "eth0", "-c", "3", "vrrp")
     os.killpg(capture.pid, signal.SIGINT)
     capture.communicate(timeout=_ENDS_S)
@@ -170,28 +167,25 @@ def test_faults_act_until_healed_or_for_a_while(labs: Labs) -> None:
     assert labs.does("heal", "all").count("is healed") == 2
 
     waiting = labs.start("fault", "kill:lb2/haproxy", "--for", "1h")
-    assert waiting.stdout is not None
-    assert "Ctrl-C heals" in waiting.stdout.readline()
+    next_line(waiting.stdout, "Ctrl-C heals")
     os.killpg(waiting.pid, signal.SIGINT)
     out, _ = waiting.communicate(timeout=_ENDS_S)
     assert (waiting.returncode, "is healed" in out) == (0, True)
 
     # Somebody else may be quicker.
     waiting = labs.start("fault", "kill:lb2/haproxy", "--for", "1h")
-    assert waiting.stdout is not None
-    waiting.stdout.readline()
+    next_line(waiting.stdout)
     labs.does("heal")
     out, _ = waiting.communicate(timeout=_ENDS_S)
     assert (waiting.returncode, "is healed" in out) == (0, True)
 
     # Nobody is left to wait: it is healed as if interrupted.
     waiting = labs.start("fault", "kill:lb2/haproxy", "--for", "1h")
-    assert waiting.stdout is not None
-    waiting.stdout.readline()
+    next_line(waiting.stdout)
     with labs.client("lab") as client:
-        client.send({"do": "subscribe", "kinds": ["fault"]})
+        client.ask("subscribe", kinds=["fault"])
         waiting.kill()
-        waiting.communicate()
+        waiting.communicate(timeout=_ENDS_S)
         while (message := client.read()) is not None:
             if message.get("event", {}).get("state") == "healed":
                 break
@@ -235,16 +229,15 @@ def test_looking_at_a_lab(labs: Labs) -> None:
     assert "VIP 10.0.0.100" in drawing
     assert labs.does("graph", "--dot").startswith('graph "lab" {')
 
-    following = labs.start("logs", "-f", "lb2/keepalived", "--tail", "0")
+    following = labs.start("logs", "-f", "lb2/keepalived", "--tail", "1")
+    next_line(following.stdout)
     watching = labs.terminal("watch")
     watching.wait_for("VIP 10.0.0.100  lb1")
     watching.wait_for("100.0 %")
     labs.does("fault", "host-crash:lb1")
     watching.wait_for("VIP 10.0.0.100  lb2")
     watching.wait_for("lb1 (down)")
-    assert following.stdout is not None
-    while "Entering MASTER STATE" not in (line := following.stdout.readline()):
-        assert line
+    next_line(following.stdout, "Entering MASTER STATE")
     watching.type("\x03")
     assert watching.end() == 0
     # The screen is left and the cursor shown again, last thing of all.
@@ -297,10 +290,10 @@ def test_a_killed_holder_leaves_nothing(labs: Labs, victim: int) -> None:
 def test_what_is_not_built_to_its_end_leaves_no_lab(labs: Labs, number: int) -> None:
     assert "unknown option of vip-l7 '--colour'" in labs.fails("up", "vip-l7", "--colour", "red")
     up = labs.start("up", "vip-l7")
-    assert up.stdout is not None
     with labs.seen_from_here():
         info = None
         while info is None:
+            assert up.poll() is None, up.communicate(timeout=_ENDS_S)
             info = next(iter(registry.running()), None)
     traces = Traces(descendants(holder_of(labs, "vip-l7")), labs.cache)
     os.killpg(up.pid, number)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from checks.patience import ENDS_S
 from checks.selftest.labs import Labs
 from harness.timeline import Timeline
 
@@ -96,6 +97,7 @@ def test_where_it_cannot_be_had_it_is_refused(labs: Labs, words: tuple[str, ...]
         capture_output=True,
         text=True,
         check=False,
+        timeout=ENDS_S,
     )
     assert done.returncode == 4
     assert f"vipdrill: {words[0]}" in done.stderr

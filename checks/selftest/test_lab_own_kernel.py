@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.selftest.labs import Labs
+from checks.selftest.labs import Labs, next_line
 from harness.kernel import ladder
 from harness.lab.outlet import Outlet
 
@@ -40,8 +40,7 @@ def test_commands_in_a_node_with_a_kernel_of_its_own(labs: Labs) -> None:
     # An interrupt here is one there.
     script = 'trap "echo caught; exit 3" INT; echo ready; while :; do sleep 0.1; done'
     running = labs.start("exec", "lb1", "--", "sh", "-c", script)
-    assert running.stdout is not None
-    assert running.stdout.readline() == "ready\n"
+    next_line(running.stdout, "ready")
     os.killpg(running.pid, signal.SIGINT)
     assert running.communicate(timeout=_ENDS_S) == ("caught\n", "")
     assert running.returncode == 3

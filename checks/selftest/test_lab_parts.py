@@ -7,6 +7,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from checks.patience import ENDS_S
 from harness.errors import UsageError
 from harness.kernel import syscalls as sc
 from harness.lab import channel, registry
@@ -35,6 +37,7 @@ _NS = 1_000_000_000
 _MS = 1_000_000
 _HOLD = """
 import sys
+import time
 from harness.lab import registry
 claim = registry.claim(sys.argv[1])
 claim.publish(registry.LabInfo(sys.argv[1], "vip-l7", "/nowhere", 0.0, {}, []))
@@ -65,7 +68,7 @@ def held(*names: str) -> Iterator[list[subprocess.Popen[str]]]:
     yield holders
     for holder in holders:
         holder.kill()
-        holder.communicate()
+        holder.communicate(timeout=60)
 
 
 # -- which labs there are ------------------------------------------------------------------------------
@@ -291,7 +294,9 @@ def asked_as(user: int, address: bytes, recorder: Recorder) -> str:
         finally:
             os._exit(status)
     ended = sc.pidfd_open(child)
+    deadline = time.monotonic() + 20.0
     while not select.select([ended], [], [], 0)[0]:
+        assert time.monotonic() < deadline
         recorder.pump(0.01)
     os.close(ended)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -486,7 +491,12 @@ def completed(cache: Path, words: str) -> list[str]:
     }
     code = "import sys; sys.argv = ['vipdrill']; from harness.__main__ import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=ENDS_S,
     )
     assert not done.stderr, done.stderr
     return done.stdout.split()

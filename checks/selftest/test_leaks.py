@@ -177,7 +177,7 @@ def test_a_killed_run_leaves_nothing(drill: Drill, run: int) -> None:
     # In turn: what the user started, process 1 of the bubble, the run itself.
     victim = pids[min(run % 3, len(pids) - 1)]
     os.kill(victim, signal.SIGKILL)
-    drill.process.communicate()
+    drill.process.communicate(timeout=_PATIENCE_S)
     traces.must_vanish()
     traces.close()
     for path in drill.timelines():
@@ -191,7 +191,7 @@ def test_an_interrupted_run_keeps_what_it_saw(drill: Drill, run: int, whom: str)
     drill.wait_for(_moment(run) / 2)
     traces = Traces(drill.descendants())
     (os.killpg if whom == "group" else os.kill)(drill.process.pid, signal.SIGINT)
-    _, errors = drill.process.communicate()
+    _, errors = drill.process.communicate(timeout=_PATIENCE_S)
     assert drill.process.returncode == 130, errors.decode()
     assert b"Traceback" not in errors
     traces.must_vanish()

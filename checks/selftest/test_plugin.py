@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from checks.patience import ENDS_S
+
 _OPTED_IN = "[pytest]\nvipdrill = true\n"
 
 
@@ -38,6 +40,7 @@ class Repository:
             capture_output=True,
             text=True,
             check=False,
+            timeout=ENDS_S,
         )
 
     def junit(self) -> ET.Element:

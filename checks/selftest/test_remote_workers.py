@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from checks.patience import ENDS_S
 from checks.selftest.test_plugin import Repository
 from harness import bubble, paths
 from harness.image import store
@@ -177,6 +178,7 @@ def test_two_workers_over_ssh_share_one_run(machines: Testbed, tmp_path: Path) -
         capture_output=True,
         text=True,
         check=False,
+        timeout=ENDS_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\b8 passed", done.stdout)

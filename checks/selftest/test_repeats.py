@@ -15,9 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checks.patience import ENDS_S
 from checks.selftest.drilled import check, many
+from checks.selftest.labs import next_line
 from harness.repeats import plan, spreads
 from harness.session import Image
+
+_ENDS_S = 60.0
 
 
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 60))
@@ -68,7 +72,11 @@ def command(*words: str) -> list[str]:
 def test_two_drills_side_by_side(tmp_path: Path, vipdrill_image: Image) -> None:
     words = command("--no-heal", "--repeat", "2", "--seed", "5", "--artifacts", str(tmp_path / "kept"))
     done = subprocess.run(
-        [*words, "--json", str(tmp_path / "out.json")], capture_output=True, text=True, check=False
+        [*words, "--json", str(tmp_path / "out.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=ENDS_S,
     )
     assert done.returncode in (0, 4), done.stdout + done.stderr
     data = json.loads((tmp_path / "out.json").read_text())
@@ -86,11 +94,10 @@ def test_an_interruption_ends_all_of_them_and_keeps_what_there_is(
 ) -> None:
     words = command("--no-heal", "--repeat", "3", "--jobs", "1", "--artifacts", str(tmp_path))
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert "3 drills, 1 side by side" in process.stdout.readline()
-    assert "VIP moved" in process.stdout.readline()
+    next_line(process.stdout, "3 drills, 1 side by side")
+    next_line(process.stdout, "VIP moved")
     os.kill(process.pid, signal.SIGINT)
-    told, said = process.communicate()
+    told, said = process.communicate(timeout=_ENDS_S)
     assert process.returncode == 130
     # On a busy machine the second may have ended before the interruption came.
     ended = re.search(r"interrupted after ([12]) of 3 drills", said)
@@ -110,7 +117,11 @@ def test_an_interruption_ends_all_of_them_and_keeps_what_there_is(
 )
 def test_mistakes(tmp_path: Path, vipdrill_image: Image, words: tuple[str, ...], said: str) -> None:
     done = subprocess.run(
-        command(*words, "--artifacts", str(tmp_path)), capture_output=True, text=True, check=False
+        command(*words, "--artifacts", str(tmp_path)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=ENDS_S,
     )
     assert done.returncode == 2
     assert said in done.stderr

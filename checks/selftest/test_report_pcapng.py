@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from scapy.utils import PcapNgReader
 
+from checks.patience import ENDS_S
 from checks.selftest.report_runs import OFFSET_NS, drill
 from checks.selftest.synthetic import VIP, Lab, ns
 from harness.report.pcap_marks import CaptureClock
@@ -269,7 +270,7 @@ def wireshark(tool: str, *argv: str) -> str:
     """What one of Wireshark's tools says, where it is installed."""
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed")
-    done = subprocess.run([tool, *argv], capture_output=True, text=True, check=False)
+    done = subprocess.run([tool, *argv], capture_output=True, text=True, check=False, timeout=ENDS_S)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

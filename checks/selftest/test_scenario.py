@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checks.patience import ENDS_S
 from harness.drill import moments
 from harness.errors import UsageError
 from harness.lab import completion
@@ -237,7 +238,7 @@ def test_an_expectation_says_what_was_found_instead() -> None:
 def run(*words: object) -> subprocess.CompletedProcess[str]:
     """The command, as its own process in this bubble."""
     command = [sys.executable, "-m", "harness", "run", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=ENDS_S)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,6 @@
+"""How long tests wait for the end of a command that they started."""
+
+from __future__ import annotations
+
+ENDS_S = 240.0
+"""Longer than any of them takes on a busy machine, shorter than what `ci/test` takes for a hanging test."""
