@@ -129,13 +129,13 @@ def test_a_shell_on_a_terminal(labs: Labs) -> None:
     terminal.type("echo status $?\n")
     terminal.wait_for("status 130")
     terminal.forget()
-    # What the shell waits for is the news of the new size (SIGWINCH), which bash takes between commands.
-    terminal.type("trap 'stty size; trap - WINCH' WINCH; echo armed\n")
+    # What runs there is told of the new size (SIGWINCH); bash itself would hear of it between commands only.
+    terminal.type("sh -c 'trap \"stty size\" WINCH; echo armed; while :; do sleep 0.1; done'\n")
     terminal.wait_for("\narmed")
     terminal.resize(50, 100)
     os.kill(terminal.pid, signal.SIGWINCH)
-    terminal.type("\n")
     terminal.wait_for("50 100")
+    terminal.type("\x03")
     terminal.type("exit 9\n")
     assert terminal.end() == 9
 
