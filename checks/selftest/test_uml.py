@@ -188,7 +188,8 @@ def test_the_whole_tree_is_stopped_goes_on_and_dies(shared: UmlNode) -> None:
     process = shared.spawn("tree", ["sh", "-c", f"({told}; exec sleep 1000) & wait"], notify=True)
     process.wait_notified(DEADLINE_S)
     process.signal_tree(signal.SIGSTOP)
-    assert process.states() == {"T"}
+    # Who told of the readiness may have ended just before, with nobody awake to reap it.
+    assert process.states() - {"Z"} == {"T"}
     process.signal_tree(signal.SIGCONT)
     assert "T" not in process.states()
     process.signal_children(signal.SIGSTOP)

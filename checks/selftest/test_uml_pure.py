@@ -70,6 +70,21 @@ def test_who_waits_for_a_machine_that_ends_is_told() -> None:
         channel.ask("read", "/etc/hosts")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_listener_that_fails_leaves_nobody_waiting() -> None:
+    ours, theirs = socket.socketpair()
+
+    def fail(_now: int, kind: str, _fields: list[bytes]) -> None:
+        assert kind == "gone"
+
+    channel = Channel("n", ours, fail)
+    theirs.sendall(frame(0, ("news",)))
+    with pytest.raises(TestbedError, match="node n is dead"):
+        channel.ask("read", "/etc/hosts")
+    theirs.close()
+    channel.close()
+
+
 def test_a_refusal_is_the_error_that_python_would_have_raised() -> None:
     ours, theirs = socket.socketpair()
     channel = Channel("n", ours, lambda *_: None)

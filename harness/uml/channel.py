@@ -155,15 +155,25 @@ class Channel:
         return TestbedError(f"node {self._node} is dead: its machine has ended")
 
     def _read(self) -> None:
+        try:
+            self._hear_all()
+        finally:  # whatever happened: nobody waits for an answer that cannot come
+            with self._room:
+                self._closed = True
+                self._room.notify_all()
+            for listener in list(self._listeners.values()):
+                listener(time.monotonic_ns(), GONE, [])
+
+    def _hear_all(self) -> None:
         received = bytearray()
         while True:
             try:
                 data = self._line.recv(_READ_BYTES)
             except OSError:
-                data = b""
+                return
             now = time.monotonic_ns()
             if not data:
-                break
+                return
             received += data
             for number, fields in frames(received):
                 kind = fields[0].decode()
@@ -171,11 +181,6 @@ class Channel:
                     self._make_room(int(fields[1]))
                 elif (listener := self._listeners.get(number)) is not None:
                     listener(now, kind, fields[1:])
-        with self._room:
-            self._closed = True
-            self._room.notify_all()
-        for listener in list(self._listeners.values()):
-            listener(now, GONE, [])
 
     def _make_room(self, size: int) -> None:
         with self._room:
