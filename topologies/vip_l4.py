@@ -124,7 +124,8 @@ def _director(name: str, plan: Plan) -> NodeSpec:
         interfaces.append(Interface("eth1", back.segment, (f"{back.prefix}.{DIRECTORS[name]}/24",)))
     gateway = f"{back.gateway}/24" if plan.nat else ""
     first = name == next(iter(DIRECTORS))
-    rules = (directors.masquerade(f"{back.prefix}.0/24"),) if plan["masquerade"] else ()
+    rules = [directors.masquerade(f"{back.prefix}.0/24")] if plan["masquerade"] else []
+    rules += [directors.tracking()] if plan["conntrack"] else []
     return NodeSpec(
         name,
         "balancer",
@@ -155,7 +156,12 @@ def _probes(client: str, plan: Plan) -> Iterator[ProbeSpec]:
     Nobody waits for a bystander, who is served only where the directors masquerade.
     """
     share = 1.0 if client == CLIENTS[0] else 0.25
-    how: dict[str, Any] = {"share": share, "patience_s": PATIENCE_S, "awaited": client in CLIENTS}
+    how: dict[str, Any] = {
+        "share": share,
+        "patience_s": PATIENCE_S,
+        "awaited": client in CLIENTS,
+        "ports": plan["client_ports"],
+    }
     if plan.serves_masters:
         yield ProbeSpec(client, VIP, PORT, SERVER_NAME, **how)
     if plan.serves_routers:

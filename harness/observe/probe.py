@@ -5,14 +5,15 @@ Configuration, one JSON argument (only `client` and `targets` with address and p
     {"client": "cl", "rate": 100, "timeout_s": 0.5, "streams": ["new", "long"], "source": ADDRESS,
      "long_period_s": 0.1, "long_connections": 1, "patience_s": 0.5, "start": false,
      "targets": [{"address": "10.0.0.10", "port": 6443, "tls": true, "server_name": "api.cluster.test",
-                  "path": "/version", "ca": PATH, "pins": [PATH]}]}
+                  "path": "/version", "ca": PATH, "pins": [PATH], "ports": 0}]}
 
 Commands, JSON lines on stdin: `{"do": "start"}` (`at_ns` for a given instant), `{"do": "rate",
 "rate": N}`, and `{"do": "stop"}`, which lets what is under way finish and then ends the agent.
 
 The default time-out of half a second is shorter than TCP's first retransmission of a SYN (1 s, RFC
 6298 section 2), so no attempt that lost its SYN is rescued into a slow success: what is lost is
-seen as lost, and what is `ok` was answered at the first try.  `rate` is that of each target.
+seen as lost, and what is `ok` was answered at the first try.  `rate` is that of each target, and
+`ports` how many source ports its new connections take in turn (0: all that the kernel has).
 """
 
 from __future__ import annotations

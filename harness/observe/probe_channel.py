@@ -12,13 +12,13 @@ import errno
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 from harness import tls
+from harness.observe.probe_ports import Ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from harness.loop import Loop
-    from harness.observe.probe_ports import Ports
 
 _READ_BYTES = 16384
 _WATCHED = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
@@ -39,7 +39,11 @@ _RESULTS = {
 
 
 class Target:
-    """What is probed: `{"address", "port", "tls", "server_name", "path", "ca", "pins"}`."""
+    """What is probed: `{"address", "port", "tls", "server_name", "path", "ca", "pins", "ports"}`.
+
+    `again` are the source ports of new connections where those are few, and come again while balancers
+    still know them.
+    """
 
     def __init__(
         self, config: dict[str, Any], source: str | None, ports: Ports, contexts: dict[Any, tls.Context]
@@ -51,6 +55,8 @@ class Target:
         self.family = _socket.AF_INET6 if ":" in self.address else _socket.AF_INET
         self.source = source or ("::" if self.family == _socket.AF_INET6 else "")
         self.ports = ports
+        few: int = config.get("ports", 0)
+        self.again = Ports(few) if few else None
         self.label = f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
         self.context: tls.Context | None = None
         if config.get("tls", True):
@@ -69,6 +75,7 @@ class Channel:
     __slots__ = (
         "_incoming",
         "_outgoing",
+        "_ports",
         "_queue",
         "_session",
         "_socket",
@@ -82,8 +89,9 @@ class Channel:
     _incoming: tls.MemoryBIO
     _outgoing: tls.MemoryBIO
 
-    def __init__(self, loop: Loop, target: Target) -> None:
+    def __init__(self, loop: Loop, target: Target, ports: Ports | None = None) -> None:
         self.loop, self.target = loop, target
+        self._ports = ports or target.ports
         self.connected = self.up = False
         # What waits for the connection to be made, and what waits for room in the socket.
         self._queue = self._wire = b""
@@ -113,7 +121,7 @@ class Channel:
         target = self.target
         try:
             self._socket = sock = _socket.socket(target.family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK)
-            target.ports.bind(sock, target.source)
+            self._ports.bind(sock, target.source)
         except OSError as error:
             self._broke(error)
             return
@@ -132,6 +140,16 @@ class Channel:
             self._session.write(data)
             data = self._outgoing.read()
         self._write(data)
+
+    @property
+    def server_has_closed(self) -> bool:
+        """Whether all has come that the server will ever send on the connection (its FIN)."""
+        try:
+            return self._socket is None or not self._socket.recv(1, _socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Close it; nothing more is reported."""

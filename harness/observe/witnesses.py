@@ -129,6 +129,7 @@ class Witnesses:
                 "server_name": spec.server_name,
                 "path": spec.path,
                 "pins": [str(pin)],
+                "ports": spec.ports,
             }
             for spec, pin in zip(specs, pins, strict=True)
         ]

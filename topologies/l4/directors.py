@@ -117,9 +117,11 @@ def sysctls(plan: Plan) -> dict[str, str]:
         "net.ipv4.vs.expire_nodest_conn": plan["expire_nodest_conn"],
         "net.ipv4.vs.expire_quiescent_template": plan["expire_quiescent_template"],
         "net.ipv4.vs.sloppy_tcp": plan["sloppy_tcp"],
-        "net.ipv4.vs.conntrack": plan["masquerade"],
+        "net.ipv4.vs.conntrack": plan["masquerade"] or plan["conntrack"],
     }
     told = {name: "1" for name, on in switches.items() if on}
+    if plan["conn_reuse_mode"] != 1:
+        told["net.ipv4.vs.conn_reuse_mode"] = str(plan["conn_reuse_mode"])
     if plan["sync"] != "off":
         told["net.ipv4.vs.sync_threshold"] = plan["sync_threshold"].replace(" ", "\t")
     return {"net.ipv4.ip_forward": "1", **told}
@@ -128,6 +130,11 @@ def sysctls(plan: Plan) -> dict[str, str]:
 def masquerade(inside: str) -> Firewall:
     """Members see the director itself as the client, so that every answer comes back to it."""
     return Firewall((f"nat POSTROUTING -o eth1 -d {inside} -j MASQUERADE",), name="masquerade")
+
+
+def tracking() -> Firewall:
+    """A rule that asks for the state of connections, as any stateful firewall has: the kernel tracks them."""
+    return Firewall(("filter INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT",), name="tracking")
 
 
 def modules(plan: Plan) -> tuple[str, ...]:

@@ -69,6 +69,14 @@ OPTIONS = (
     Option(
         "sync_threshold", "3 50", "packets before a connection is told, and between tellings (net.ipv4.vs)"
     ),
+    Option(
+        "conn_reuse_mode",
+        1,
+        "what becomes of a connection whose ports an old entry has (net.ipv4.vs)",
+        (0, 1, 2, 3),
+    ),
+    Option("conntrack", False, "whether the directors' firewall tracks what IPVS forwards (vs.conntrack)"),
+    Option("client_ports", 0, "source ports that clients take in turn (0: as many as the kernel has)"),
     Option("masquerade", False, "nat: members see the director as the client (vs.conntrack and nftables)"),
     Option("bystander", False, "nat: a client `by` in the members' own segment"),
     Option("arp", "sysctl", "dr, tun: what keeps members from answering ARP for the VIP", ("sysctl", "none")),
@@ -143,6 +151,7 @@ def _numbers(made: Plan) -> None:
         ("hysteresis", 0, 10000),
         ("persistence", 0, 86400),
         ("preempt_delay", 0, 1000),
+        ("client_ports", 0, 10000),
     ):
         if not least <= made[name] <= most:
             raise UsageError(f"{name} must be between {least} and {most}, not {made[name]:g}")
