@@ -15,6 +15,7 @@ dr, tun: members answer the clients themselves
                     └─ VIPs ──────┘           :6443                  :443 :80 :1936
                      10.0.0.100:6443 masters  VIPs on lo, told to nobody by ARP
                      10.0.0.101:443, :80 routers
+                     10.0.0.102:53 resolvers (d1, d2 .61 .62, by UDP)
 
 nat: members stand behind the directors, who are their way out
 
@@ -36,6 +37,7 @@ from typing import Any
 
 from harness.services.base import Service
 from harness.services.master import Master
+from harness.services.resolver import Resolver
 from harness.services.router import Router
 from harness.topology import Interface, NodeSpec, ProbeSpec, Segment, Topology, Vip
 from topologies import surroundings
@@ -44,10 +46,10 @@ from topologies.l4 import plan as plans
 from topologies.l4.directors import Pool
 from topologies.l4.plan import Plan
 
-SUMMARY = "keepalived moves VIPs between two IPVS directors, which pass packets on to masters or routers"
+SUMMARY = "keepalived moves VIPs between two IPVS directors, which pass packets on to their members"
 
-VIP, ROUTERS_VIP = "10.0.0.100", "10.0.0.101"
-PORT = checks.MASTERS_PORT
+VIP, ROUTERS_VIP, RESOLVERS_VIP = "10.0.0.100", "10.0.0.101", "10.0.0.102"
+PORT, DNS = checks.MASTERS_PORT, 53
 SERVER_NAME = "api.cluster.test"
 DOMAIN = "apps.cluster.test"
 PLAIN_APPLICATION = f"shop.{DOMAIN}"
@@ -93,7 +95,11 @@ def _pools(plan: Plan) -> Iterator[Pool]:
         routers = members.addresses(plan, "r", 80, plan["routers"])
         how = checks.of_routers(plan, next(iter(APPLICATIONS)))
         swapped = plan["priorities"] == "opposite"
-        yield Pool("routers", 52, ROUTERS_VIP, (443, 80), routers, how, sorry, swapped)
+        yield Pool("routers", 52, ROUTERS_VIP, (443, 80), routers, how, sorry, reversed_=swapped)
+    if plan.serves_resolvers:
+        resolvers = members.addresses(plan, "d", 60, plan["resolvers"])
+        how = checks.of_resolvers(plan)
+        yield Pool("resolvers", 53, RESOLVERS_VIP, (DNS,), resolvers, how, sorry, "UDP")
 
 
 def _members(plan: Plan) -> Iterator[NodeSpec]:
@@ -111,6 +117,8 @@ def _members(plan: Plan) -> Iterator[NodeSpec]:
 
 def _server(kind: str, plan: Plan, name: str, address: str) -> Service:
     where = members.listens_on(plan, address)
+    if kind == "resolvers":
+        return Resolver(name, (address,) if plan.nat else (address, RESOLVERS_VIP), DNS)
     if kind == "masters":
         return Master(name, where, PORT, names=(SERVER_NAME, VIP, address))
     return Router(name, where, APPLICATIONS, f"*.{DOMAIN}")
@@ -162,6 +170,9 @@ def _probes(client: str, plan: Plan) -> Iterator[ProbeSpec]:
         "awaited": client in CLIENTS,
         "ports": plan["client_ports"],
     }
+    if plan.serves_resolvers:
+        how["patience_s"] = 0.0
+        yield ProbeSpec(client, RESOLVERS_VIP, DNS, "id.server", "", tls=False, protocol="udp", **how)
     if plan.serves_masters:
         yield ProbeSpec(client, VIP, PORT, SERVER_NAME, **how)
     if plan.serves_routers:

@@ -10,6 +10,7 @@ import topologies
 from harness.configs.keepalived import read_keepalived
 from harness.configs.keepalived_model import KeepalivedConfig
 from harness.errors import UsageError
+from harness.services.resolver import Resolver
 from harness.topology import Topology
 
 
@@ -37,6 +38,15 @@ def test_every_combination_is_a_configuration(forwarding: str, serve: str, check
     assert {server.forwarding for server in servers} == {forwarding.upper()}
     assert all(len(server.checkers) == (check != "none") for server in servers)
     assert len(read.virtual_servers) == {"masters": 1, "routers": 2, "both": 3}[serve]
+
+
+def test_resolvers_are_balanced_by_udp_and_answer_from_the_address_that_was_asked() -> None:
+    topology = made(serve="resolvers", ops=True)
+    (virtual,) = config(topology).virtual_servers
+    assert (virtual.protocol, virtual.flags, virtual.port) == ("UDP", ("ops",), 53)
+    (service,) = topology.node("d1").services
+    assert service == Resolver("d1", ("10.0.0.61", "10.0.0.102"), 53)
+    assert {probe.protocol for probe in topology.probes} == {"udp"}
 
 
 class TestMembers:
@@ -105,6 +115,14 @@ class TestDirectors:
         assert director.sysctls["net.ipv4.vs.conntrack"] == "1"
         assert "MASQUERADE" in next(iter(director.services[0].files().values()))
 
+    def test_a_firewall_that_tracks_and_ports_that_come_again(self) -> None:
+        topology = made(serve="masters", conntrack=True, conn_reuse_mode=2, client_ports=30)
+        director = topology.node("lb1")
+        assert director.sysctls["net.ipv4.vs.conntrack"] == "1"
+        assert director.sysctls["net.ipv4.vs.conn_reuse_mode"] == "2"
+        assert "--ctstate" in next(iter(director.services[0].files().values()))
+        assert {probe.ports for probe in topology.probes} == {30}
+
     def test_a_script_with_its_weights(self) -> None:
         topology = made(serve="masters", check="misc-dynamic", scheduler="wrr", misc_timeout=2)
         checker = config(topology).virtual_servers[0].real_servers[1].checkers[0]
@@ -139,6 +157,8 @@ class TestDirectors:
         ({"sync": "both", "sync_threshold": "few"}, "two whole numbers"),
         ({"for": "both", "sync": "instance"}, "has two"),
         ({"masters": 4}, "no masters are served"),
+        ({"ops": True}, "no resolvers are served"),
+        ({"for": "resolvers", "check": "ssl"}, "speak DNS"),
         ({"vrrp_version": 2}, "whole seconds"),
         ({"retry": -1}, "between 0 and"),
     ],

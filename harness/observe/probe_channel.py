@@ -38,8 +38,15 @@ _RESULTS = {
 }
 
 
+def result_of(error: OSError) -> tuple[str, str]:
+    """What an error of a socket is called, and its detail."""
+    number = error.errno or 0
+    result = _RESULTS.get(number, "error")
+    return result, errno.errorcode.get(number, str(error)) if result == "error" else ""
+
+
 class Target:
-    """What is probed: `{"address", "port", "tls", "server_name", "path", "ca", "pins", "ports"}`.
+    """What is probed: `{"address", "port", "tls", "server_name", "path", "ca", "pins", "ports", "protocol"}`.
 
     `again` are the source ports of new connections where those are few, and come again while balancers
     still know them.
@@ -58,8 +65,9 @@ class Target:
         few: int = config.get("ports", 0)
         self.again = Ports(few) if few else None
         self.label = f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        self.udp = config.get("protocol", "tcp") == "udp"
         self.context: tls.Context | None = None
-        if config.get("tls", True):
+        if config.get("tls", True) and not self.udp:
             trust = config.get("ca"), tuple(config.get("pins", ()))
             if trust not in contexts:
                 contexts[trust] = tls.client_context(*trust)
@@ -167,9 +175,7 @@ class Channel:
         self.failed(result, detail, was_up=was_up)
 
     def _broke(self, error: OSError) -> None:
-        number = error.errno or 0
-        result = _RESULTS.get(number, "error")
-        self.fail(result, errno.errorcode.get(number, str(error)) if result == "error" else "")
+        self.fail(*result_of(error))
 
     def _event(self, mask: int) -> None:
         sock = self._socket

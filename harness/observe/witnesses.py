@@ -130,6 +130,7 @@ class Witnesses:
                 "path": spec.path,
                 "pins": [str(pin)],
                 "ports": spec.ports,
+                "protocol": spec.protocol,
             }
             for spec, pin in zip(specs, pins, strict=True)
         ]

@@ -23,6 +23,7 @@ from harness.properties import (
     self_client,
     service_tracking,
     single_owner,
+    udp_flows,
     vip_migration,
 )
 from harness.properties.facts import Facts
@@ -40,6 +41,7 @@ PROPERTIES: Mapping[str, Judge] = {
     member_removal.NAME: member_removal.judge,
     self_client.NAME: self_client.judge,
     flow_survival.NAME: flow_survival.judge,
+    udp_flows.NAME: udp_flows.judge,
     maintenance.NAME: maintenance.judge,
     distribution.NAME: distribution.judge,
     quorum.NAME: quorum.judge,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from harness.services import keepalived
 from harness.services.firewall import Firewall
@@ -23,6 +24,7 @@ class Pool:
     members: Mapping[str, str]
     checks: tuple[Check, ...]
     sorry: str = ""
+    protocol: Literal["TCP", "UDP"] = "TCP"
     reversed_: bool = False
 
 
@@ -99,7 +101,7 @@ def _virtual_servers(plan: Plan, pool: Pool) -> Iterator[VirtualServer]:
             method=plan.method,
             scheduler=plan["scheduler"],
             timing=timing,
-            flags=plan.flags,
+            flags=(*plan.flags, *(("ops",) if plan["ops"] else ())),
             quorum=plan["quorum"],
             hysteresis=plan["hysteresis"],
             alpha=plan["alpha"],
@@ -107,6 +109,7 @@ def _virtual_servers(plan: Plan, pool: Pool) -> Iterator[VirtualServer]:
             inhibit_on_failure=plan["inhibit_on_failure"],
             persistence_s=plan["persistence"],
             sorry=(pool.sorry, port) if pool.sorry else None,
+            protocol=pool.protocol,
             extra=plan.lines("server"),
         )
 

@@ -26,16 +26,18 @@ _AS_IN_A1 = (
 
 OPTIONS = (
     Option("forwarding", "dr", "how the directors pass packets on", ("nat", "dr", "tun")),
-    Option("serve", "routers", "what is balanced", ("masters", "routers", "both"), flag="for"),
+    Option("serve", "routers", "what is balanced", ("masters", "routers", "both", "resolvers"), flag="for"),
     Option("masters", 3, "number of fake masters"),
     Option("routers", 2, "number of fake routers"),
+    Option("resolvers", 2, "number of fake DNS servers, asked by UDP"),
+    Option("ops", False, "resolvers: whether each datagram is scheduled by itself (one-packet scheduling)"),
     Option("scheduler", "rr", "how members are chosen", ("rr", "wrr", "lc", "wlc", "sh", "mh")),
     Option("flags", "", "flags of the scheduler, joined by '+' (mh-port, mh-fallback, sh-port, sh-fallback)"),
     Option("weights", "", "weights of the members in their order, joined by '+' (default: 1 each)"),
     Option(
         "check",
         "auto",
-        "how members are checked (auto: SSL_GET of masters, HTTP_GET of routers)",
+        "how members are checked (auto: SSL_GET of masters, HTTP_GET of routers, TCP_CHECK of resolvers)",
         ("auto", "tcp", "http", "ssl", "misc", "misc-dynamic", "none"),
     ),
     Option(
@@ -88,6 +90,7 @@ _PAGE_ONLY = ("check_path", "digest", "fast_recovery")
 _SCRIPT_ONLY = ("script", "misc_timeout")
 _CHECKS_ONLY = ("delay_loop", "retry", "delay_before_retry", "connect_timeout", "warmup", "alpha")
 
+Kind = Literal["masters", "routers", "resolvers"]
 CheckKind = Literal["tcp", "http", "ssl", "misc", "misc-dynamic", "none"]
 
 
@@ -106,17 +109,28 @@ class Plan(Choices):
         """Whether members stand behind the directors, on a segment of their own."""
         return bool(self["forwarding"] == "nat")
 
-    def check(self, kind: Literal["masters", "routers"]) -> CheckKind:
+    def check(self, kind: Kind) -> CheckKind:
         """How members of a kind are checked."""
         given: CheckKind | Literal["auto"] = self["check"]
         if given != "auto":
             return given
-        return "ssl" if kind == "masters" else "http"
+        kinds: dict[Kind, CheckKind] = {"masters": "ssl", "routers": "http", "resolvers": "tcp"}
+        return kinds[kind]
 
     @property
     def flags(self) -> tuple[str, ...]:
         """The scheduler's flags."""
         return tuple(flag for flag in self["flags"].split("+") if flag)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What is served."""
+        on: dict[Kind, bool] = {
+            "masters": self.serves_masters,
+            "routers": self.serves_routers,
+            "resolvers": self.serves_resolvers,
+        }
+        return tuple(kind for kind, served in on.items() if served)
 
     def weight(self, position: int) -> int:
         """The weight of the member at a position, from 0."""
@@ -141,6 +155,7 @@ def _numbers(made: Plan) -> None:
     for name, least, most in (
         ("masters", 1, 50),
         ("routers", 1, 50),
+        ("resolvers", 1, 50),
         ("priority1", 1, 255),
         ("priority2", 1, 255),
         ("retry", 0, 10000),
@@ -178,9 +193,7 @@ def _scheduling(made: Plan) -> None:
             raise UsageError(f"{flag} belongs to --scheduler {flag[:2]}, not to {scheduler}")
     if scheduler in ("rr", "lc") and made["weights"]:
         raise UsageError(f"--scheduler {scheduler} heeds no weights: choose w{scheduler}")
-    counts = [
-        made[kind] for kind, on in (("masters", made.serves_masters), ("routers", made.serves_routers)) if on
-    ]
+    counts = [made[kind] for kind in made.kinds]
     members = max(counts)
     given = len([word for word in made["weights"].split("+") if word])
     if given > members:
@@ -204,6 +217,8 @@ def _checks(made: Plan) -> None:
     check = made["check"]
     if check == "http" and made.serves_masters:
         raise UsageError("masters speak TLS only, so HTTP_GET cannot ask them: choose --check ssl")
+    if made.serves_resolvers and check not in ("auto", "tcp", "none"):
+        raise UsageError("resolvers speak DNS, and keepalived asks them for a connection: choose --check tcp")
     if check in ("tcp", "misc", "misc-dynamic", "none"):
         _refuse_given(made, _PAGE_ONLY, f"--check {check} asks for no page")
     if not check.startswith("misc"):
@@ -249,6 +264,9 @@ def _vips(made: Plan) -> None:
         _refuse_given(made, ("priorities",), "there is only one VIP; see --for both")
     if not made.serves_routers:
         _refuse_given(made, ("routers",), "no routers are served; see --for routers, --for both")
+    if not made.serves_resolvers:
+        why = "no resolvers are served; see --for resolvers"
+        _refuse_given(made, ("resolvers", "ops"), why)
     if not made.serves_masters:
         _refuse_given(made, ("masters",), "no masters are served; see --for masters, --for both")
     if made["sync"] == "instance" and made["serve"] == "both" and not made.nat:
