@@ -74,7 +74,8 @@ class ProbeSpec:
     connection may stand still before it is given up (0: as long as an attempt may take).  A drill waits
     until every client that is `awaited` is served.  `ports` is how many source ports its new connections
     take in turn (0: as many as the kernel has), as those of a client behind a small NAT pool do.  By `udp`
-    it is DNS servers that are asked, for their names (RFC 4892).
+    it is DNS servers that are asked, for their names (RFC 4892).  `upload` are the bytes of each request's
+    body (0: a GET).
     """
 
     client: str
@@ -89,6 +90,7 @@ class ProbeSpec:
     awaited: bool = True
     ports: int = 0
     protocol: Literal["tcp", "udp"] = "tcp"
+    upload: int = 0
 
 
 @dataclass(frozen=True)

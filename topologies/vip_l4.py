@@ -174,7 +174,7 @@ def _probes(client: str, plan: Plan) -> Iterator[ProbeSpec]:
         how["patience_s"] = 0.0
         yield ProbeSpec(client, RESOLVERS_VIP, DNS, "id.server", "", tls=False, protocol="udp", **how)
     if plan.serves_masters:
-        yield ProbeSpec(client, VIP, PORT, SERVER_NAME, **how)
+        yield ProbeSpec(client, VIP, PORT, SERVER_NAME, upload=plan["upload"], **how)
     if plan.serves_routers:
         host = list(APPLICATIONS)[0 if client == CLIENTS[0] else 1]
         yield ProbeSpec(client, ROUTERS_VIP, 443, host, "/", certificate=(host,), **how)

@@ -89,6 +89,12 @@ def test_a_few_source_ports_come_again_and_again(server: Server, start: StartPro
     assert {int(event["peer"].rpartition(":")[2]) for event in seen} == {20001, 20002, 20003}
 
 
+def test_large_requests_are_posted_on_every_kind_of_connection(server: Server, start: StartProbe) -> None:
+    probe = start(target(server, upload=100_000), streams=["new", "long"])
+    for stream in ("new", "long"):
+        assert {attempt["result"] for attempt in probe.attempts(3, stream)} == {"ok"}
+
+
 def time_out(result: str) -> float:
     """Short where it is awaited, long where even a busy machine must not reach it."""
     return 0.2 if result == "timeout" else 10

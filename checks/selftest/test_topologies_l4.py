@@ -157,6 +157,8 @@ class TestDirectors:
         ({"sync": "both", "sync_threshold": "few"}, "two whole numbers"),
         ({"for": "both", "sync": "instance"}, "has two"),
         ({"masters": 4}, "no masters are served"),
+        ({"upload": 1}, "no masters are served"),
+        ({"pmtu_disc": False}, "no tunnel"),
         ({"ops": True}, "no resolvers are served"),
         ({"for": "resolvers", "check": "ssl"}, "speak DNS"),
         ({"vrrp_version": 2}, "whole seconds"),

@@ -6,7 +6,7 @@ Configuration, one JSON argument (only `client` and `targets` with address and p
      "long_period_s": 0.1, "long_connections": 1, "patience_s": 0.5, "start": false,
      "targets": [{"address": "10.0.0.10", "port": 6443, "tls": true, "server_name": "api.cluster.test",
                   "path": "/version", "ca": PATH, "pins": [PATH], "ports": 0,
-                  "protocol": "tcp"}]}
+                  "protocol": "tcp", "upload": 0}]}
 
 Commands, JSON lines on stdin: `{"do": "start"}` (`at_ns` for a given instant), `{"do": "rate",
 "rate": N}`, and `{"do": "stop"}`, which lets what is under way finish and then ends the agent.
@@ -16,6 +16,7 @@ The default time-out of half a second is shorter than TCP's first retransmission
 seen as lost, and what is `ok` was answered at the first try.  `rate` is that of each target, and
 `ports` how many source ports its new connections take in turn (0: all that the kernel has).  By UDP it is
 a DNS server that is asked, and who answered; the stream `long` is a flow from one source port.
+With `upload` a request is a POST with a body of so many bytes.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ def result_of(error: OSError) -> tuple[str, str]:
 
 
 class Target:
-    """What is probed: `{"address", "port", "tls", "server_name", "path", "ca", "pins", "ports", "protocol"}`.
+    """What is probed: `{"address", "port", "tls", "server_name", "path", "ca", "pins", "ports", "protocol",
+    "upload"}`.
 
     `again` are the source ports of new connections where those are few, and come again while balancers
     still know them.
@@ -65,6 +66,7 @@ class Target:
         few: int = config.get("ports", 0)
         self.again = Ports(few) if few else None
         self.label = f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        self.upload: int = config.get("upload", 0)
         self.udp = config.get("protocol", "tcp") == "udp"
         self.context: tls.Context | None = None
         if config.get("tls", True) and not self.udp:

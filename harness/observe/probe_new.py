@@ -94,7 +94,9 @@ class NewStream:
     ) -> None:
         self.loop, self.reporter, self.target, self.timeout_ns = loop, reporter, target, timeout_ns
         self.head = reporter.head("new", target)
-        self.request = request(target.server_name, target.port, target.path, client, keep_alive=False)
+        self.request = request(
+            target.server_name, target.port, target.path, client, keep_alive=False, body_bytes=target.upload
+        )
         self.under_way = 0
         self._on_idle = on_idle
         self._waiting: deque[Attempt] = deque()

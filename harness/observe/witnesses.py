@@ -131,6 +131,7 @@ class Witnesses:
                 "pins": [str(pin)],
                 "ports": spec.ports,
                 "protocol": spec.protocol,
+                "upload": spec.upload,
             }
             for spec, pin in zip(specs, pins, strict=True)
         ]

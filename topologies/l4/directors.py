@@ -123,6 +123,8 @@ def sysctls(plan: Plan) -> dict[str, str]:
         "net.ipv4.vs.conntrack": plan["masquerade"] or plan["conntrack"],
     }
     told = {name: "1" for name, on in switches.items() if on}
+    if not plan["pmtu_disc"]:
+        told["net.ipv4.vs.pmtu_disc"] = "0"
     if plan["conn_reuse_mode"] != 1:
         told["net.ipv4.vs.conn_reuse_mode"] = str(plan["conn_reuse_mode"])
     if plan["sync"] != "off":

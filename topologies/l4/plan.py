@@ -79,6 +79,8 @@ OPTIONS = (
     ),
     Option("conntrack", False, "whether the directors' firewall tracks what IPVS forwards (vs.conntrack)"),
     Option("client_ports", 0, "source ports that clients take in turn (0: as many as the kernel has)"),
+    Option("upload", 0, "masters: bytes of the body of each request (0: a GET)"),
+    Option("pmtu_disc", True, "tun: whether what is too big for the tunnel is refused (net.ipv4.vs)"),
     Option("masquerade", False, "nat: members see the director as the client (vs.conntrack and nftables)"),
     Option("bystander", False, "nat: a client `by` in the members' own segment"),
     Option("arp", "sysctl", "dr, tun: what keeps members from answering ARP for the VIP", ("sysctl", "none")),
@@ -167,6 +169,7 @@ def _numbers(made: Plan) -> None:
         ("persistence", 0, 86400),
         ("preempt_delay", 0, 1000),
         ("client_ports", 0, 10000),
+        ("upload", 0, 1 << 20),
     ):
         if not least <= made[name] <= most:
             raise UsageError(f"{name} must be between {least} and {most}, not {made[name]:g}")
@@ -234,6 +237,8 @@ def _checks(made: Plan) -> None:
 
 
 def _forwarding(made: Plan) -> None:
+    if made["forwarding"] != "tun":
+        _refuse_given(made, ("pmtu_disc",), "there is no tunnel; see --forwarding tun")
     if not made.nat:
         _refuse_given(
             made, ("masquerade",), f"with --forwarding {made['forwarding']} members answer clients directly"
@@ -268,7 +273,7 @@ def _vips(made: Plan) -> None:
         why = "no resolvers are served; see --for resolvers"
         _refuse_given(made, ("resolvers", "ops"), why)
     if not made.serves_masters:
-        _refuse_given(made, ("masters",), "no masters are served; see --for masters, --for both")
+        _refuse_given(made, ("masters", "upload"), "no masters are served; see --for masters, --for both")
     if made["sync"] == "instance" and made["serve"] == "both" and not made.nat:
         raise UsageError(
             "the sync daemon follows one VRRP instance, and --for both has two: choose --sync both"
