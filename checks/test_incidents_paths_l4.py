@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from checks.directors import QUICK
@@ -57,3 +59,37 @@ def test_a_director_that_sends_fragments_needs_no_icmp(drill: Drill, judge: Judg
     told = filter_icmp(drill)
     must_hold(judge(), "client-outage: without a fault")
     assert not told
+
+
+@pytest.mark.saboteur
+@pytest.mark.testbed("vip-l4", two_nics=True, rp_filter=2, **QUICK)
+def test_members_drop_what_comes_by_the_other_interface(drill: Drill, judge: Judge) -> None:
+    """Somebody hardens the members: rp_filter 1 (RFC 3704, strict) takes a client's packet for a forged one.
+
+    It came from the director by eth1, and the way back is by eth0.  Health checks come and go by eth1, so
+    keepalived finds everybody well.  With 2 (loose) clients were served.
+    """
+    drill.steady()
+    timeline, members = drill.testbed.recorder.timeline, ("m1", "m2", "m3")
+    assert not any(dropped_by_way(drill, member) for member in members)
+    hardened_ns = time.monotonic_ns()
+    for member in members:
+        drill.testbed.node(member).sysctl({"net.ipv4.conf.all.rp_filter": "1"})
+    drill.watch(1.5)
+    in_table = drill.testbed.node("lb1").run(["ipvsadm", "--list", "--numeric", "--connection"])
+    assert "SYN_RECV" in in_table, in_table
+    assert all(dropped_by_way(drill, member) for member in members)
+    drill.finish()
+    must_catch(judge(), "client-outage", "without a fault")
+    assert not timeline.of("ipvs", node="lb1", change="del"), "a check noticed"
+    steady = timeline.first("phase", name="steady")
+    assert steady is not None
+    before = timeline.of("probe", client="cl", stream="new", since=steady.t, until=hardened_ns)
+    assert all(e.result == "ok" for e in before if e.end < hardened_ns), "not served before"
+
+
+def dropped_by_way(drill: Drill, member: str) -> int:
+    """How many packets a member's kernel took for forged by the way that they came."""
+    name = "TcpExtIPReversePathFilter"
+    told = drill.testbed.node(member).run(["nstat", "--noupdate", "--ignore", "--zeros", name])
+    return int(told.split(name)[1].split()[0])

@@ -26,6 +26,8 @@ nat: members stand behind the directors, who are their way out
                   ──┴─────────────┴─────────────┴──────────────┴───── back 10.0.1.0/24
                      10.0.1.1, which moves with the VIPs           └ by .90 (--bystander yes)
 
+dr --two-nics yes: eth0 of a member is on lan, as above, and eth1 on back, where directors find it
+
 keepalived moves the VIPs by VRRP, keeps the IPVS tables of both directors and checks the members.  Only
 the packets of clients cross a director with dr and tun, those of members as well with nat.
 """
@@ -67,7 +69,7 @@ OPTIONS = plans.OPTIONS
 def topology(options: Mapping[str, Any]) -> Topology:
     """The architecture as data."""
     plan = plans.plan(options)
-    segments = (Segment("lan"), Segment("outside"), *([Segment("back")] if plan.nat else []))
+    segments = (Segment("lan"), Segment("outside"), *([Segment("back")] if plan.back else []))
     clients = (*CLIENTS, *([BYSTANDER] if plan["bystander"] else []))
     nodes = (
         surroundings.ROUTER,
@@ -128,7 +130,7 @@ def _director(name: str, plan: Plan) -> NodeSpec:
     own, others = f"10.0.0.{DIRECTORS[name]}", [f"10.0.0.{n}" for d, n in DIRECTORS.items() if d != name]
     interfaces = [Interface("eth0", "lan", (f"{own}/24",))]
     back = members.BACK
-    if plan.nat:
+    if plan.back:
         interfaces.append(Interface("eth1", back.segment, (f"{back.prefix}.{DIRECTORS[name]}/24",)))
     gateway = f"{back.gateway}/24" if plan.nat else ""
     first = name == next(iter(DIRECTORS))

@@ -67,6 +67,18 @@ class TestMembers:
         assert member.sysctls["net.ipv4.conf.all.arp_ignore"] == "1"
         assert made(serve="masters", arp="none").node("m1").sysctls == {}
 
+    def test_with_two_interfaces_packets_come_by_the_other(self) -> None:
+        topology = made(serve="masters", two_nics=True, rp_filter=2)
+        member = topology.node("m1")
+        assert [(i.segment, i.addresses) for i in member.interfaces] == [
+            ("lan", ("10.0.0.21/24",)),
+            ("back", ("10.0.1.21/24",)),
+        ]
+        assert (member.routes, member.loopback) == ({"0.0.0.0/0": "10.0.0.1"}, ("10.0.0.100/32",))
+        assert member.sysctls["net.ipv4.conf.all.rp_filter"] == "2"
+        assert config(topology).virtual_servers[0].real_servers[0].address == "10.0.1.21"
+        assert topology.node("lb1").interfaces[1].segment == "back"
+
     def test_with_tun_they_end_the_tunnel_as_well(self) -> None:
         assert [s.name for s in made(serve="masters", forwarding="tun").node("m1").services] == [
             "master",
@@ -159,6 +171,8 @@ class TestDirectors:
         ({"masters": 4}, "no masters are served"),
         ({"upload": 1}, "no masters are served"),
         ({"pmtu_disc": False}, "no tunnel"),
+        ({"forwarding": "tun", "two_nics": True}, "one interface"),
+        ({"rp_filter": 1}, "one interface that there is"),
         ({"ops": True}, "no resolvers are served"),
         ({"for": "resolvers", "check": "ssl"}, "speak DNS"),
         ({"vrrp_version": 2}, "whole seconds"),

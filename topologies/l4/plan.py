@@ -83,6 +83,8 @@ OPTIONS = (
     Option("pmtu_disc", True, "tun: whether what is too big for the tunnel is refused (net.ipv4.vs)"),
     Option("masquerade", False, "nat: members see the director as the client (vs.conntrack and nftables)"),
     Option("bystander", False, "nat: a client `by` in the members' own segment"),
+    Option("two_nics", False, "dr: directors reach members by a second interface, on a segment of its own"),
+    Option("rp_filter", 0, "two-nics: how members look at the way that packets come (conf.all)", (0, 1, 2)),
     Option("arp", "sysctl", "dr, tun: what keeps members from answering ARP for the VIP", ("sysctl", "none")),
     Option("server", "", "more lines of every virtual_server, separated by ';'"),
     *(option for option in L7_OPTIONS if option.name in _AS_IN_A1),
@@ -110,6 +112,11 @@ class Plan(Choices):
     def nat(self) -> bool:
         """Whether members stand behind the directors, on a segment of their own."""
         return bool(self["forwarding"] == "nat")
+
+    @property
+    def back(self) -> bool:
+        """Whether directors reach members by a segment that clients are not on."""
+        return bool(self.nat or self["two_nics"])
 
     def check(self, kind: Kind) -> CheckKind:
         """How members of a kind are checked."""
@@ -237,6 +244,10 @@ def _checks(made: Plan) -> None:
 
 
 def _forwarding(made: Plan) -> None:
+    if made["forwarding"] != "dr":
+        _refuse_given(made, ("two_nics",), "members have one interface; see --forwarding dr")
+    if not made["two_nics"]:
+        _refuse_given(made, ("rp_filter",), "packets come by the one interface that there is; see --two-nics")
     if made["forwarding"] != "tun":
         _refuse_given(made, ("pmtu_disc",), "there is no tunnel; see --forwarding tun")
     if not made.nat:
