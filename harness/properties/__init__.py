@@ -11,6 +11,7 @@ from harness.errors import one_of
 from harness.properties import (
     arp_hygiene,
     client_outage,
+    configured_table,
     coverage,
     director_start,
     distribution,
@@ -47,6 +48,7 @@ PROPERTIES: Mapping[str, Judge] = {
     quorum.NAME: quorum.judge,
     director_start.NAME: director_start.judge,
     arp_hygiene.NAME: arp_hygiene.judge,
+    configured_table.NAME: configured_table.judge,
 }
 
 
