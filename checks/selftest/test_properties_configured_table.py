@@ -99,6 +99,22 @@ class TestReload:
         assert (found := self.reloaded(out="m2", ill="m2"))
         assert found.status is Status.PASS
 
+    def test_nor_whose_check_may_have_failed_by_lateness(self) -> None:
+        made = lab()
+        made.fault("reload", "lb1/keepalived", 3.0)
+        made.tabled(3.5, "del", "m2")
+        made.lag(3.45, 0.6, "lb1/kernel")
+        assert judge(made)["reload"].status is Status.UNKNOWN
+
+    def test_what_was_in_the_table_before_a_crash_is_not_after_it(self) -> None:
+        made = lab()
+        made.add(2.0, "node", node="lb1", state="crashed")
+        made.add(2.5, "ipvs", node="lb1", service=SERVICE, change="add", scheduler="rr")
+        for member in ("m1", "m3"):
+            made.tabled(2.5, member=member)
+        made.fault("reload", "lb1/keepalived", 3.0)
+        assert judge(made)["reload"].status is Status.FAIL
+
 
 def test_ipv6_addresses_are_the_same_however_they_are_written() -> None:
     real = "real_server fd00::1 53 {\n}\n"
