@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "link": ("node", "interface", "up"),
     "vrrp": ("segment", "node", "src", "dst", "vrid", "version", "priority", "interval_cs", "addresses"),
     "arp": ("segment", "node", "op", "sender_mac", "sender_ip", "target_ip", "gratuitous"),
+    "icmp": ("segment", "node", "src", "dst", "what", "mtu", "about"),
     "neighbour": ("node", "interface", "address", "mac"),
     "health": ("node", "service", "pool", "server", "up"),
     "ipvs": ("node", "service", "change"),

@@ -72,7 +72,10 @@ class ProbeSpec:
     `certificate` are the names of the certificate that a good server shows, where not the testbed's own.
     `share` of the testbed's probe rate is what this client takes.  `patience_s` is how long its long-lived
     connection may stand still before it is given up (0: as long as an attempt may take).  A drill waits
-    until every client that is `awaited` is served.
+    until every client that is `awaited` is served.  `ports` is how many source ports its new connections
+    take in turn (0: as many as the kernel has), as those of a client behind a small NAT pool do.  By `udp`
+    it is DNS servers that are asked, for their names (RFC 4892).  `upload` are the bytes of each request's
+    body (0: a GET).
     """
 
     client: str
@@ -85,6 +88,9 @@ class ProbeSpec:
     share: float = 1.0
     patience_s: float = 0.0
     awaited: bool = True
+    ports: int = 0
+    protocol: Literal["tcp", "udp"] = "tcp"
+    upload: int = 0
 
 
 @dataclass(frozen=True)

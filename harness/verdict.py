@@ -205,6 +205,7 @@ _TELL: dict[str, Callable[[Event], str]] = {
     "phase": lambda event: f"phase {event.name}",
     "lag": lambda event: f"{event.source}: {event.lag_ns / 1e9:.4f} s late",
     "ipvs": lambda event: f"{event.node}: IPVS {_table_change(event)}",
+    "icmp": lambda event: f"{event.node}: ICMP to {event.dst}, {event.what}, MTU {event.mtu}: {event.about}",
     "packet": lambda event: (
         f"{event.node}: {event.what} from {event.src} to {event.dst}, sent to {event.get('to', '?')}"
     ),

@@ -29,6 +29,11 @@ class Choices:
         """Whether there is a VIP for routers."""
         return self["serve"] in ("routers", "both")
 
+    @property
+    def serves_resolvers(self) -> bool:
+        """Whether there is a VIP for DNS servers."""
+        return bool(self["serve"] == "resolvers")
+
     def lines(self, name: str) -> tuple[str, ...]:
         """An option that holds lines, separated by ';'."""
         return tuple(line.strip() for line in self[name].split(";") if line.strip())

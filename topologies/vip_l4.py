@@ -15,6 +15,7 @@ dr, tun: members answer the clients themselves
                     └─ VIPs ──────┘           :6443                  :443 :80 :1936
                      10.0.0.100:6443 masters  VIPs on lo, told to nobody by ARP
                      10.0.0.101:443, :80 routers
+                     10.0.0.102:53 resolvers (d1, d2 .61 .62, by UDP)
 
 nat: members stand behind the directors, who are their way out
 
@@ -24,6 +25,8 @@ nat: members stand behind the directors, who are their way out
                     │             │             m1 … m3        r1, r2
                   ──┴─────────────┴─────────────┴──────────────┴───── back 10.0.1.0/24
                      10.0.1.1, which moves with the VIPs           └ by .90 (--bystander yes)
+
+dr --two-nics yes: eth0 of a member is on lan, as above, and eth1 on back, where directors find it
 
 keepalived moves the VIPs by VRRP, keeps the IPVS tables of both directors and checks the members.  Only
 the packets of clients cross a director with dr and tun, those of members as well with nat.
@@ -36,6 +39,7 @@ from typing import Any
 
 from harness.services.base import Service
 from harness.services.master import Master
+from harness.services.resolver import Resolver
 from harness.services.router import Router
 from harness.topology import Interface, NodeSpec, ProbeSpec, Segment, Topology, Vip
 from topologies import surroundings
@@ -44,10 +48,10 @@ from topologies.l4 import plan as plans
 from topologies.l4.directors import Pool
 from topologies.l4.plan import Plan
 
-SUMMARY = "keepalived moves VIPs between two IPVS directors, which pass packets on to masters or routers"
+SUMMARY = "keepalived moves VIPs between two IPVS directors, which pass packets on to their members"
 
-VIP, ROUTERS_VIP = "10.0.0.100", "10.0.0.101"
-PORT = checks.MASTERS_PORT
+VIP, ROUTERS_VIP, RESOLVERS_VIP = "10.0.0.100", "10.0.0.101", "10.0.0.102"
+PORT, DNS = checks.MASTERS_PORT, 53
 SERVER_NAME = "api.cluster.test"
 DOMAIN = "apps.cluster.test"
 PLAIN_APPLICATION = f"shop.{DOMAIN}"
@@ -65,7 +69,7 @@ OPTIONS = plans.OPTIONS
 def topology(options: Mapping[str, Any]) -> Topology:
     """The architecture as data."""
     plan = plans.plan(options)
-    segments = (Segment("lan"), Segment("outside"), *([Segment("back")] if plan.nat else []))
+    segments = (Segment("lan"), Segment("outside"), *([Segment("back")] if plan.back else []))
     clients = (*CLIENTS, *([BYSTANDER] if plan["bystander"] else []))
     nodes = (
         surroundings.ROUTER,
@@ -93,7 +97,11 @@ def _pools(plan: Plan) -> Iterator[Pool]:
         routers = members.addresses(plan, "r", 80, plan["routers"])
         how = checks.of_routers(plan, next(iter(APPLICATIONS)))
         swapped = plan["priorities"] == "opposite"
-        yield Pool("routers", 52, ROUTERS_VIP, (443, 80), routers, how, sorry, swapped)
+        yield Pool("routers", 52, ROUTERS_VIP, (443, 80), routers, how, sorry, reversed_=swapped)
+    if plan.serves_resolvers:
+        resolvers = members.addresses(plan, "d", 60, plan["resolvers"])
+        how = checks.of_resolvers(plan)
+        yield Pool("resolvers", 53, RESOLVERS_VIP, (DNS,), resolvers, how, sorry, "UDP")
 
 
 def _members(plan: Plan) -> Iterator[NodeSpec]:
@@ -111,6 +119,8 @@ def _members(plan: Plan) -> Iterator[NodeSpec]:
 
 def _server(kind: str, plan: Plan, name: str, address: str) -> Service:
     where = members.listens_on(plan, address)
+    if kind == "resolvers":
+        return Resolver(name, (address,) if plan.nat else (address, RESOLVERS_VIP), DNS)
     if kind == "masters":
         return Master(name, where, PORT, names=(SERVER_NAME, VIP, address))
     return Router(name, where, APPLICATIONS, f"*.{DOMAIN}")
@@ -120,11 +130,12 @@ def _director(name: str, plan: Plan) -> NodeSpec:
     own, others = f"10.0.0.{DIRECTORS[name]}", [f"10.0.0.{n}" for d, n in DIRECTORS.items() if d != name]
     interfaces = [Interface("eth0", "lan", (f"{own}/24",))]
     back = members.BACK
-    if plan.nat:
+    if plan.back:
         interfaces.append(Interface("eth1", back.segment, (f"{back.prefix}.{DIRECTORS[name]}/24",)))
     gateway = f"{back.gateway}/24" if plan.nat else ""
     first = name == next(iter(DIRECTORS))
-    rules = (directors.masquerade(f"{back.prefix}.0/24"),) if plan["masquerade"] else ()
+    rules = [directors.masquerade(f"{back.prefix}.0/24")] if plan["masquerade"] else []
+    rules += [directors.tracking()] if plan["conntrack"] else []
     return NodeSpec(
         name,
         "balancer",
@@ -155,9 +166,17 @@ def _probes(client: str, plan: Plan) -> Iterator[ProbeSpec]:
     Nobody waits for a bystander, who is served only where the directors masquerade.
     """
     share = 1.0 if client == CLIENTS[0] else 0.25
-    how: dict[str, Any] = {"share": share, "patience_s": PATIENCE_S, "awaited": client in CLIENTS}
+    how: dict[str, Any] = {
+        "share": share,
+        "patience_s": PATIENCE_S,
+        "awaited": client in CLIENTS,
+        "ports": plan["client_ports"],
+    }
+    if plan.serves_resolvers:
+        how["patience_s"] = 0.0
+        yield ProbeSpec(client, RESOLVERS_VIP, DNS, "id.server", "", tls=False, protocol="udp", **how)
     if plan.serves_masters:
-        yield ProbeSpec(client, VIP, PORT, SERVER_NAME, **how)
+        yield ProbeSpec(client, VIP, PORT, SERVER_NAME, upload=plan["upload"], **how)
     if plan.serves_routers:
         host = list(APPLICATIONS)[0 if client == CLIENTS[0] else 1]
         yield ProbeSpec(client, ROUTERS_VIP, 443, host, "/", certificate=(host,), **how)

@@ -327,3 +327,19 @@ def test_a_stalled_engine_does_not_slow_it_and_loses_no_event() -> None:
             connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
             assert read_to_end(connection).count(b"200 OK") == requests
         assert len(server.many(requests, lambda event: event["kind"] == "access")) == requests
+
+
+def test_an_answer_waits_for_the_whole_request(start: StartServer) -> None:
+    server = start()
+    with server.connect() as connection:
+        connection.sendall(b"POST /version HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        server.ask("/livez")
+        patience_s = connection.gettimeout()
+        connection.setblocking(False)
+        with pytest.raises(ssl.SSLWantReadError):
+            connection.recv(1)
+        connection.settimeout(patience_s)
+        connection.sendall(b"67890GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answers = read_to_end(connection)
+        assert answers.count(b"HTTP/1.1 200") == 2
+        assert answers.endswith(b"ok")

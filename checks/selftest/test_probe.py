@@ -81,6 +81,20 @@ def test_source_ports_go_in_a_circle(server: Server, start: StartProbe) -> None:
     assert high - low + 1 - unused < 2 * len(ports)
 
 
+def test_a_few_source_ports_come_again_and_again(server: Server, start: StartProbe) -> None:
+    """The server closes first, so none of them waits in TIME-WAIT."""
+    attempts = start(target(server, ports=3), rate=50).attempts(30)
+    assert {attempt["result"] for attempt in attempts} == {"ok"}
+    seen = server.many(30, lambda event: event["kind"] == "access")
+    assert {int(event["peer"].rpartition(":")[2]) for event in seen} == {20001, 20002, 20003}
+
+
+def test_large_requests_are_posted_on_every_kind_of_connection(server: Server, start: StartProbe) -> None:
+    probe = start(target(server, upload=100_000), streams=["new", "long"])
+    for stream in ("new", "long"):
+        assert {attempt["result"] for attempt in probe.attempts(3, stream)} == {"ok"}
+
+
 def time_out(result: str) -> float:
     """Short where it is awaited, long where even a busy machine must not reach it."""
     return 0.2 if result == "timeout" else 10

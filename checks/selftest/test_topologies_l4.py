@@ -10,6 +10,7 @@ import topologies
 from harness.configs.keepalived import read_keepalived
 from harness.configs.keepalived_model import KeepalivedConfig
 from harness.errors import UsageError
+from harness.services.resolver import Resolver
 from harness.topology import Topology
 
 
@@ -39,6 +40,15 @@ def test_every_combination_is_a_configuration(forwarding: str, serve: str, check
     assert len(read.virtual_servers) == {"masters": 1, "routers": 2, "both": 3}[serve]
 
 
+def test_resolvers_are_balanced_by_udp_and_answer_from_the_address_that_was_asked() -> None:
+    topology = made(serve="resolvers", ops=True)
+    (virtual,) = config(topology).virtual_servers
+    assert (virtual.protocol, virtual.flags, virtual.port) == ("UDP", ("ops",), 53)
+    (service,) = topology.node("d1").services
+    assert service == Resolver("d1", ("10.0.0.61", "10.0.0.102"), 53)
+    assert {probe.protocol for probe in topology.probes} == {"udp"}
+
+
 class TestMembers:
     def test_behind_nat_they_leave_by_the_directors(self) -> None:
         topology = made(forwarding="nat", serve="masters")
@@ -56,6 +66,18 @@ class TestMembers:
         assert member.loopback == ("10.0.0.100/32",)
         assert member.sysctls["net.ipv4.conf.all.arp_ignore"] == "1"
         assert made(serve="masters", arp="none").node("m1").sysctls == {}
+
+    def test_with_two_interfaces_packets_come_by_the_other(self) -> None:
+        topology = made(serve="masters", two_nics=True, rp_filter=2)
+        member = topology.node("m1")
+        assert [(i.segment, i.addresses) for i in member.interfaces] == [
+            ("lan", ("10.0.0.21/24",)),
+            ("back", ("10.0.1.21/24",)),
+        ]
+        assert (member.routes, member.loopback) == ({"0.0.0.0/0": "10.0.0.1"}, ("10.0.0.100/32",))
+        assert member.sysctls["net.ipv4.conf.all.rp_filter"] == "2"
+        assert config(topology).virtual_servers[0].real_servers[0].address == "10.0.1.21"
+        assert topology.node("lb1").interfaces[1].segment == "back"
 
     def test_with_tun_they_end_the_tunnel_as_well(self) -> None:
         assert [s.name for s in made(serve="masters", forwarding="tun").node("m1").services] == [
@@ -105,6 +127,14 @@ class TestDirectors:
         assert director.sysctls["net.ipv4.vs.conntrack"] == "1"
         assert "MASQUERADE" in next(iter(director.services[0].files().values()))
 
+    def test_a_firewall_that_tracks_and_ports_that_come_again(self) -> None:
+        topology = made(serve="masters", conntrack=True, conn_reuse_mode=2, client_ports=30)
+        director = topology.node("lb1")
+        assert director.sysctls["net.ipv4.vs.conntrack"] == "1"
+        assert director.sysctls["net.ipv4.vs.conn_reuse_mode"] == "2"
+        assert "--ctstate" in next(iter(director.services[0].files().values()))
+        assert {probe.ports for probe in topology.probes} == {30}
+
     def test_a_script_with_its_weights(self) -> None:
         topology = made(serve="masters", check="misc-dynamic", scheduler="wrr", misc_timeout=2)
         checker = config(topology).virtual_servers[0].real_servers[1].checkers[0]
@@ -139,6 +169,12 @@ class TestDirectors:
         ({"sync": "both", "sync_threshold": "few"}, "two whole numbers"),
         ({"for": "both", "sync": "instance"}, "has two"),
         ({"masters": 4}, "no masters are served"),
+        ({"upload": 1}, "no masters are served"),
+        ({"pmtu_disc": False}, "no tunnel"),
+        ({"forwarding": "tun", "two_nics": True}, "one interface"),
+        ({"rp_filter": 1}, "one interface that there is"),
+        ({"ops": True}, "no resolvers are served"),
+        ({"for": "resolvers", "check": "ssl"}, "speak DNS"),
         ({"vrrp_version": 2}, "whole seconds"),
         ({"retry": -1}, "between 0 and"),
     ],

@@ -5,14 +5,18 @@ Configuration, one JSON argument (only `client` and `targets` with address and p
     {"client": "cl", "rate": 100, "timeout_s": 0.5, "streams": ["new", "long"], "source": ADDRESS,
      "long_period_s": 0.1, "long_connections": 1, "patience_s": 0.5, "start": false,
      "targets": [{"address": "10.0.0.10", "port": 6443, "tls": true, "server_name": "api.cluster.test",
-                  "path": "/version", "ca": PATH, "pins": [PATH]}]}
+                  "path": "/version", "ca": PATH, "pins": [PATH], "ports": 0,
+                  "protocol": "tcp", "upload": 0}]}
 
 Commands, JSON lines on stdin: `{"do": "start"}` (`at_ns` for a given instant), `{"do": "rate",
 "rate": N}`, and `{"do": "stop"}`, which lets what is under way finish and then ends the agent.
 
 The default time-out of half a second is shorter than TCP's first retransmission of a SYN (1 s, RFC
 6298 section 2), so no attempt that lost its SYN is rescued into a slow success: what is lost is
-seen as lost, and what is `ok` was answered at the first try.  `rate` is that of each target.
+seen as lost, and what is `ok` was answered at the first try.  `rate` is that of each target, and
+`ports` how many source ports its new connections take in turn (0: all that the kernel has).  By UDP it is
+a DNS server that is asked, and who answered; the stream `long` is a flow from one source port.
+With `upload` a request is a POST with a body of so many bytes.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from harness.observe.probe_long import LongStream
 from harness.observe.probe_new import NewStream
 from harness.observe.probe_pace import Pace, Reporter
 from harness.observe.probe_ports import Ports
+from harness.observe.probe_udp import DatagramStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,9 +60,15 @@ class Probe:
         self._client = client
         self._rate: float = config.get("rate", 100)
         self._long_period_ns = round(config.get("long_period_s", 0.1) * 1e9)
-        self._new: list[NewStream] = []
-        self._long: list[LongStream] = []
+        self._new: list[NewStream | DatagramStream] = []
+        self._long: list[LongStream | DatagramStream] = []
         for target in targets:
+            if target.udp:
+                for name, made in (("new", self._new), ("long", self._long)):
+                    if name in streams:
+                        flow = name == "long"
+                        made.append(DatagramStream(loop, reporter, target, timeout_ns, self._idle, flow=flow))
+                continue
             if "new" in streams:
                 self._new.append(NewStream(loop, reporter, target, client, timeout_ns, self._idle))
             for number in range(count if "long" in streams else 0):

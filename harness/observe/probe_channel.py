@@ -12,13 +12,13 @@ import errno
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 from harness import tls
+from harness.observe.probe_ports import Ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from harness.loop import Loop
-    from harness.observe.probe_ports import Ports
 
 _READ_BYTES = 16384
 _WATCHED = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
@@ -38,8 +38,20 @@ _RESULTS = {
 }
 
 
+def result_of(error: OSError) -> tuple[str, str]:
+    """What an error of a socket is called, and its detail."""
+    number = error.errno or 0
+    result = _RESULTS.get(number, "error")
+    return result, errno.errorcode.get(number, str(error)) if result == "error" else ""
+
+
 class Target:
-    """What is probed: `{"address", "port", "tls", "server_name", "path", "ca", "pins"}`."""
+    """What is probed: `{"address", "port", "tls", "server_name", "path", "ca", "pins", "ports", "protocol",
+    "upload"}`.
+
+    `again` are the source ports of new connections where those are few, and come again while balancers
+    still know them.
+    """
 
     def __init__(
         self, config: dict[str, Any], source: str | None, ports: Ports, contexts: dict[Any, tls.Context]
@@ -51,9 +63,13 @@ class Target:
         self.family = _socket.AF_INET6 if ":" in self.address else _socket.AF_INET
         self.source = source or ("::" if self.family == _socket.AF_INET6 else "")
         self.ports = ports
+        few: int = config.get("ports", 0)
+        self.again = Ports(few) if few else None
         self.label = f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        self.upload: int = config.get("upload", 0)
+        self.udp = config.get("protocol", "tcp") == "udp"
         self.context: tls.Context | None = None
-        if config.get("tls", True):
+        if config.get("tls", True) and not self.udp:
             trust = config.get("ca"), tuple(config.get("pins", ()))
             if trust not in contexts:
                 contexts[trust] = tls.client_context(*trust)
@@ -69,6 +85,7 @@ class Channel:
     __slots__ = (
         "_incoming",
         "_outgoing",
+        "_ports",
         "_queue",
         "_session",
         "_socket",
@@ -82,8 +99,9 @@ class Channel:
     _incoming: tls.MemoryBIO
     _outgoing: tls.MemoryBIO
 
-    def __init__(self, loop: Loop, target: Target) -> None:
+    def __init__(self, loop: Loop, target: Target, ports: Ports | None = None) -> None:
         self.loop, self.target = loop, target
+        self._ports = ports or target.ports
         self.connected = self.up = False
         # What waits for the connection to be made, and what waits for room in the socket.
         self._queue = self._wire = b""
@@ -113,7 +131,7 @@ class Channel:
         target = self.target
         try:
             self._socket = sock = _socket.socket(target.family, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK)
-            target.ports.bind(sock, target.source)
+            self._ports.bind(sock, target.source)
         except OSError as error:
             self._broke(error)
             return
@@ -133,6 +151,16 @@ class Channel:
             data = self._outgoing.read()
         self._write(data)
 
+    @property
+    def server_has_closed(self) -> bool:
+        """Whether all has come that the server will ever send on the connection (its FIN)."""
+        try:
+            return self._socket is None or not self._socket.recv(1, _socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def close(self) -> None:
         """Close it; nothing more is reported."""
         sock, self._socket = self._socket, None
@@ -149,9 +177,7 @@ class Channel:
         self.failed(result, detail, was_up=was_up)
 
     def _broke(self, error: OSError) -> None:
-        number = error.errno or 0
-        result = _RESULTS.get(number, "error")
-        self.fail(result, errno.errorcode.get(number, str(error)) if result == "error" else "")
+        self.fail(*result_of(error))
 
     def _event(self, mask: int) -> None:
         sock = self._socket

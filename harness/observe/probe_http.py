@@ -17,13 +17,16 @@ class Reply:
         self.status, self.member, self.length, self.stays_open = status, member, length, stays_open
 
 
-def request(host: str, port: int, path: str, client: str, *, keep_alive: bool) -> bytes:
-    """A GET request."""
+def request(host: str, port: int, path: str, client: str, *, keep_alive: bool, body_bytes: int = 0) -> bytes:
+    """A GET request, or, with a body of so many bytes, a POST."""
     name = f"[{host}]" if ":" in host else host
-    fields = [f"GET {path} HTTP/1.1", f"Host: {name}:{port}", f"User-Agent: vipdrill/{client}"]
+    method = "POST" if body_bytes else "GET"
+    fields = [f"{method} {path} HTTP/1.1", f"Host: {name}:{port}", f"User-Agent: vipdrill/{client}"]
+    if body_bytes:
+        fields.append(f"Content-Length: {body_bytes}")
     if not keep_alive:
         fields.append("Connection: close")
-    return "\r\n".join([*fields, "", ""]).encode()
+    return "\r\n".join([*fields, "", ""]).encode() + b"x" * body_bytes
 
 
 _heads: dict[bytes, Reply] = {}

@@ -75,7 +75,9 @@ class LongStream(Channel):
         self._reporter, self._client, self._on_idle = reporter, client, on_idle
         self._head = reporter.head("long", target)
         self._extra = "" if number is None else f',"connection":{number}'
-        self._request = request(target.server_name, target.port, target.path, client, keep_alive=True)
+        self._request = request(
+            target.server_name, target.port, target.path, client, keep_alive=True, body_bytes=target.upload
+        )
         self._timeout_ns, self._patience_ns = timeout_ns, patience_ns
         self._waiting: deque[Exchange] = deque()
         self._received = b""

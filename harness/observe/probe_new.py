@@ -21,12 +21,17 @@ else:
 
 
 class Attempt(Channel):
-    """One request on a connection of its own."""
+    """One request on a connection of its own.
 
-    __slots__ = ("_received", "_stream", "deadline", "done", "due", "seq", "start")
+    Where its source port is to be free again at once, it lets the server close first: TIME-WAIT is theirs
+    who do (RFC 9293 section 3.6).
+    """
+
+    __slots__ = ("_received", "_stream", "_yields", "deadline", "done", "due", "seq", "start")
 
     def __init__(self, stream: NewStream, seq: int, due: int, start: int) -> None:
-        Channel.__init__(self, stream.loop, stream.target)
+        Channel.__init__(self, stream.loop, stream.target, stream.target.again)
+        self._yields = stream.target.again is not None
         self._stream, self.seq, self.due, self.start = stream, seq, due, start
         self.deadline = start + stream.timeout_ns
         self.done = False
@@ -35,9 +40,12 @@ class Attempt(Channel):
 
     def received(self, data: bytes) -> None:
         self._received += data
-        self._judge(ended=False)
+        if not self._yields:
+            self._judge(ended=False)
 
     def ended(self) -> None:
+        if self._yields and not self.server_has_closed:
+            return
         if self.up and self._received:
             self._judge(ended=True)
         if not self.done:
@@ -86,7 +94,9 @@ class NewStream:
     ) -> None:
         self.loop, self.reporter, self.target, self.timeout_ns = loop, reporter, target, timeout_ns
         self.head = reporter.head("new", target)
-        self.request = request(target.server_name, target.port, target.path, client, keep_alive=False)
+        self.request = request(
+            target.server_name, target.port, target.path, client, keep_alive=False, body_bytes=target.upload
+        )
         self.under_way = 0
         self._on_idle = on_idle
         self._waiting: deque[Attempt] = deque()

@@ -5,6 +5,8 @@ ended (the time-outs of `ipvsadm --list --timeout`), and passes one that comes f
 to the same member, be it drained or dead (Documentation/networking/ipvs-sysctl.rst: conn_reuse_mode).
 Linux may choose the port of a closed connection again within seconds, so a client that leaves the
 choice to it now and then asks an old entry, and not the balancer as it is now.
+
+A client with a few ports only asks old entries on purpose.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ _STEP_NS = 10_000_000
 _TRIES = 16
 
 
-class Ports:
-    """Ports of the kernel's own range (ip(7), ip_local_port_range), in a circle."""
+# Below the kernel's own range, so that nobody else has one of them.
+_FEW_FROM = 20001
 
-    def __init__(self) -> None:
-        self._low, high = _range()
+
+class Ports:
+    """Ports of the kernel's own range (ip(7), ip_local_port_range), or a few others, in a circle."""
+
+    def __init__(self, few: int = 0) -> None:
+        self._low, high = (_FEW_FROM, _FEW_FROM + few - 1) if few else _range()
         self._count = high - self._low + 1
         self._next = time.monotonic_ns() // _STEP_NS % self._count
 

@@ -1,4 +1,4 @@
-"""Decode the control traffic of a segment: VRRP advertisements, ARP, IPv6 neighbour advertisements.
+"""Decode the control traffic of a segment: VRRP, ARP, IPv6 neighbour advertisements, packets too big.
 
 Pure functions from an Ethernet frame to the fields of a timeline event. Standard library only.
 """
@@ -14,17 +14,24 @@ if TYPE_CHECKING:
 
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
 _IPPROTO_VRRP, _IPPROTO_ICMPV6, _NEIGHBOUR_ADVERTISEMENT = 112, 58, 136
+# ICMP type 3 (destination unreachable), code 4 (fragmentation needed and DF set): RFC 792, RFC 1191.
+_IPPROTO_ICMP, _TOO_BIG = 1, 0x0304
+_TCP, _UDP = 6, 17
 # Set in the first byte of an Ethernet address that is for several or for all (IEEE 802, I/G bit).
 _GROUP = 1
 
-# Classic BPF (bpf(4)) on an Ethernet frame: ARP, or IPv4 protocol 112, or IPv6 next header 112, or
-# ICMPv6 type 136.  Each tuple is (code, jump if true, jump if false, operand).
+# Classic BPF (bpf(4)) on an Ethernet frame: ARP, or IPv4 protocol 112, or ICMP's word that a
+# packet is too big, or IPv6 next header 112, or ICMPv6 type 136.  Each tuple is (code, jump if true, jump if
+# false, operand).
 CONTROL_TRAFFIC = (
     (0x28, 0, 0, 12),
-    (0x15, 9, 0, ETH_P_ARP),
-    (0x15, 0, 2, ETH_P_IP),
+    (0x15, 12, 0, ETH_P_ARP),
+    (0x15, 0, 5, ETH_P_IP),
     (0x30, 0, 0, 23),
-    (0x15, 6, 7, _IPPROTO_VRRP),
+    (0x15, 9, 0, _IPPROTO_VRRP),
+    (0x15, 0, 9, _IPPROTO_ICMP),
+    (0x28, 0, 0, 34),
+    (0x15, 6, 7, _TOO_BIG),
     (0x15, 0, 6, ETH_P_IPV6),
     (0x30, 0, 0, 20),
     (0x15, 3, 0, _IPPROTO_VRRP),
@@ -56,6 +63,8 @@ def decode(frame: bytes) -> tuple[str, dict[str, Any]] | None:
             return "arp", _arp(frame)
         if kind == ETH_P_IP and frame[23] == _IPPROTO_VRRP:
             return "vrrp", _vrrp4(frame[14:])
+        if kind == ETH_P_IP and frame[23] == _IPPROTO_ICMP:
+            return "icmp", _too_big(frame[14:])
         if kind == ETH_P_IPV6 and frame[20] == _IPPROTO_VRRP:
             return "vrrp", _vrrp6(frame[14:])
         if kind == ETH_P_IPV6 and frame[20] == _IPPROTO_ICMPV6 and frame[54] == _NEIGHBOUR_ADVERTISEMENT:
@@ -79,6 +88,25 @@ def _arp(frame: bytes) -> dict[str, Any]:
         "sender_ip": sender_ip,
         "target_ip": target_ip,
         "gratuitous": sender_ip == target_ip and bool(frame[0] & _GROUP),
+    }
+
+
+def _too_big(packet: bytes) -> dict[str, Any]:
+    """What a router says of a packet that its next link does not take, and of which (RFC 1191 section 4)."""
+    message = packet[(packet[0] & 15) * 4 :]
+    if struct.unpack_from("!H", message)[0] != _TOO_BIG:
+        raise ValueError("another ICMP message")
+    dropped = message[8:]
+    ports = struct.unpack_from("!HH", dropped, (dropped[0] & 15) * 4) if dropped[9] in (_TCP, _UDP) else ()
+    source, destination = socket.inet_ntoa(dropped[12:16]), socket.inet_ntoa(dropped[16:20])
+    if ports:
+        source, destination = f"{source}:{ports[0]}", f"{destination}:{ports[1]}"
+    return {
+        "src": socket.inet_ntoa(packet[12:16]),
+        "dst": socket.inet_ntoa(packet[16:20]),
+        "what": "fragmentation needed",
+        "mtu": struct.unpack_from("!H", message, 6)[0],
+        "about": f"{source} to {destination}",
     }
 
 

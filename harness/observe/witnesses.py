@@ -129,6 +129,9 @@ class Witnesses:
                 "server_name": spec.server_name,
                 "path": spec.path,
                 "pins": [str(pin)],
+                "ports": spec.ports,
+                "protocol": spec.protocol,
+                "upload": spec.upload,
             }
             for spec, pin in zip(specs, pins, strict=True)
         ]

@@ -11,6 +11,7 @@ from harness.errors import one_of
 from harness.properties import (
     arp_hygiene,
     client_outage,
+    configured_table,
     coverage,
     director_start,
     distribution,
@@ -23,6 +24,7 @@ from harness.properties import (
     self_client,
     service_tracking,
     single_owner,
+    udp_flows,
     vip_migration,
 )
 from harness.properties.facts import Facts
@@ -40,11 +42,13 @@ PROPERTIES: Mapping[str, Judge] = {
     member_removal.NAME: member_removal.judge,
     self_client.NAME: self_client.judge,
     flow_survival.NAME: flow_survival.judge,
+    udp_flows.NAME: udp_flows.judge,
     maintenance.NAME: maintenance.judge,
     distribution.NAME: distribution.judge,
     quorum.NAME: quorum.judge,
     director_start.NAME: director_start.judge,
     arp_hygiene.NAME: arp_hygiene.judge,
+    configured_table.NAME: configured_table.judge,
 }
 
 

@@ -3,7 +3,7 @@
 A connection through a proxy lives in that proxy.  It cannot outlive a takeover, nor the member that it
 was passed to: that limitation is told as such where it is met.  Everything else (the standby's end,
 another member's, a reload, a reduced pool) it must survive.  One through IPVS is its member's, and outlives
-a takeover if the next director was told of it.
+a takeover if the next director was told of it.  Flows of UDP are another matter (`udp_flows`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.bounds.haproxy import removal
 from harness.properties.facts import Facts, FaultSpan, VirtualRouter
 from harness.properties.illness import ailment, no_illness, weight_of_the_well
 from harness.properties.in_force import PROXIES
-from harness.properties.ipvs_flows import inheritance, patience_s
+from harness.properties.ipvs_flows import by_udp, inheritance, patience_s
 from harness.properties.overload import excuse
 from harness.properties.pools import Pool, pool_at
 from harness.properties.proxy_end import proxy_ends
@@ -78,6 +78,7 @@ def judge(facts: Facts) -> list[Verdict]:
         verdict
         for fault in facts.faults
         for stream in streams(facts, "long")
+        if not by_udp(facts, stream)
         for verdict in _judge(facts, fault, stream)
     ]
 

@@ -35,6 +35,13 @@ def option(facts: Facts, name: str, default: Any) -> Any:
     return facts.timeline.run.options.get(name, default)
 
 
+def by_udp(facts: Facts, stream: Stream) -> bool:
+    """Whether a stream is of datagrams, by what its target is in the directors' configurations."""
+    port = int(stream.target.rpartition(":")[2])
+    virtual = [v for config in facts.configs.values() for v in config.virtual_servers]
+    return any((v.address, v.port, v.protocol) == (stream.address, port, "UDP") for v in virtual)
+
+
 def inheritance(facts: Facts, pool: Pool, heir: str, stream: Stream, t_ns: int) -> Inheritance:
     """What a new director makes of a connection that was its predecessor's until a moment."""
     told = _told(facts, pool.balancer, heir, stream, t_ns)

@@ -43,6 +43,7 @@ class Narrator:
         self._steady = self._over = False
         self._told_arp: set[tuple[str, str]] = set()
         self._told_bad: set[tuple[str, str]] = set()
+        self._told_icmp: set[tuple[str, str]] = set()
         self._worst_lag_ns = 0
         self._tellers: dict[str, Callable[[Event], Happening | None]] = {
             "run": self._run,
@@ -54,6 +55,7 @@ class Narrator:
             "link": self._link,
             "vrrp": self._vrrp,
             "arp": self._arp,
+            "icmp": self._icmp,
             "probe": self._probe,
             "lag": self._lag,
             "note": _note,
@@ -148,6 +150,15 @@ class Narrator:
         self._told_arp.add(told)
         text = f"tells the neighbours: {event.sender_ip} is at {event.sender_mac}"
         return Happening(event.t, event.node, text, "plain", self._weight(KEY))
+
+    def _icmp(self, event: Event) -> Happening | None:
+        """Whoever passes the message on says nothing new."""
+        told = (event.src, event.dst)
+        if told in self._told_icmp:
+            return None
+        self._told_icmp.add(told)
+        text = f"tells {event.dst}: {event.what}, MTU {event.mtu}"
+        return Happening(event.t, event.node, text, "plain", self._weight(NOTABLE))
 
     def _probe(self, event: Event) -> Happening | None:
         stream = (event.client, event.stream, event.target)

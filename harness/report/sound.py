@@ -23,6 +23,7 @@ _WORDS = {
     "link": ("node", "interface"),
     "vrrp": ("segment", "node"),
     "arp": ("segment", "node", "op", "sender_mac", "sender_ip"),
+    "icmp": ("segment", "node", "src", "dst", "what"),
     "neighbour": ("node", "interface"),
     "health": ("node", "service", "pool", "server"),
     "probe": ("client", "stream", "target", "result"),

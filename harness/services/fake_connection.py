@@ -172,6 +172,8 @@ class Connection:
             if self._skip:
                 skipped, self._skip = self._skip, max(0, self._skip - len(self._inbox))
                 self._inbox = self._inbox[skipped:]
+                if not self._skip:
+                    self._requested()
                 continue
             end = self._inbox.find(b"\r\n\r\n") + 4
             if end == 3:
@@ -188,12 +190,18 @@ class Connection:
                 return
             self._skip = request.body_bytes
             self._request = request
-            self.busy = self.served = True
-            for illness in self.listener.illnesses:
-                if illness.on_request(self, request):
-                    break
-            else:
-                self.answer(self.listener.server.behaviour.answer(request, self.listener))
+            if not self._skip:
+                self._requested()
+
+    def _requested(self) -> None:
+        """A whole request has come, its body read and dropped: answer it, or do what an illness does."""
+        request = self._request
+        assert request is not None
+        self.busy = self.served = True
+        for illness in self.listener.illnesses:
+            if illness.on_request(self, request):
+                return
+        self.answer(self.listener.server.behaviour.answer(request, self.listener))
 
     def _refuse(self, status: int) -> None:
         self._close_after = True

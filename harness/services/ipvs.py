@@ -69,13 +69,14 @@ class VirtualServer:
     inhibit_on_failure: bool = False
     persistence_s: int = 0
     sorry: tuple[str, int] | None = None
+    protocol: Literal["TCP", "UDP"] = "TCP"
     extra: tuple[str, ...] = ()
 
     def render(self) -> str:
         """The virtual server as a block of keepalived.conf."""
         timing = self.timing
         lines = [
-            "protocol TCP",
+            f"protocol {self.protocol}",
             f"lvs_sched {self.scheduler}",
             *self.flags,
             f"lvs_method {self.method}",

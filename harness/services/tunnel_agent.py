@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _IPIP, _TCP, _UDP = 4, 6, 17
 _INSIDE, _OUTSIDE = ("tunl0", 90), ("tunl0-in", 91)
-_MTU = 1480
+# What a director sent in fragments, or this node's card has put together, is larger than a frame.
+_MTU = 65535
 _SOL_PACKET, _PACKET_VNET_HDR = 263, 15
 _EPOLLIN = 1
 # struct virtio_net_hdr: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset (linux/virtio_net.h).

@@ -52,6 +52,11 @@ def of_routers(plan: Plan, application: str) -> tuple[Check, ...]:
     return (_script(plan, plan["script"] or f"{SCRIPT} http /healthz/ready", ROUTER_HEALTH_PORT),)
 
 
+def of_resolvers(plan: Plan) -> tuple[Check, ...]:
+    """Resolvers are asked for a connection, as every DNS server takes them (RFC 7766 section 5)."""
+    return () if plan.check("resolvers") == "none" else (Check("TCP_CHECK", plan["connect_timeout"]),)
+
+
 def _digest(plan: Plan) -> str:
     """keepalived compares MD5 sums (keepalived.conf(5), `digest`)."""
     return hashlib.md5(_WELL, usedforsecurity=False).hexdigest() if plan["digest"] else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from harness.services import keepalived
 from harness.services.firewall import Firewall
@@ -23,6 +24,7 @@ class Pool:
     members: Mapping[str, str]
     checks: tuple[Check, ...]
     sorry: str = ""
+    protocol: Literal["TCP", "UDP"] = "TCP"
     reversed_: bool = False
 
 
@@ -99,7 +101,7 @@ def _virtual_servers(plan: Plan, pool: Pool) -> Iterator[VirtualServer]:
             method=plan.method,
             scheduler=plan["scheduler"],
             timing=timing,
-            flags=plan.flags,
+            flags=(*plan.flags, *(("ops",) if plan["ops"] else ())),
             quorum=plan["quorum"],
             hysteresis=plan["hysteresis"],
             alpha=plan["alpha"],
@@ -107,6 +109,7 @@ def _virtual_servers(plan: Plan, pool: Pool) -> Iterator[VirtualServer]:
             inhibit_on_failure=plan["inhibit_on_failure"],
             persistence_s=plan["persistence"],
             sorry=(pool.sorry, port) if pool.sorry else None,
+            protocol=pool.protocol,
             extra=plan.lines("server"),
         )
 
@@ -117,9 +120,13 @@ def sysctls(plan: Plan) -> dict[str, str]:
         "net.ipv4.vs.expire_nodest_conn": plan["expire_nodest_conn"],
         "net.ipv4.vs.expire_quiescent_template": plan["expire_quiescent_template"],
         "net.ipv4.vs.sloppy_tcp": plan["sloppy_tcp"],
-        "net.ipv4.vs.conntrack": plan["masquerade"],
+        "net.ipv4.vs.conntrack": plan["masquerade"] or plan["conntrack"],
     }
     told = {name: "1" for name, on in switches.items() if on}
+    if not plan["pmtu_disc"]:
+        told["net.ipv4.vs.pmtu_disc"] = "0"
+    if plan["conn_reuse_mode"] != 1:
+        told["net.ipv4.vs.conn_reuse_mode"] = str(plan["conn_reuse_mode"])
     if plan["sync"] != "off":
         told["net.ipv4.vs.sync_threshold"] = plan["sync_threshold"].replace(" ", "\t")
     return {"net.ipv4.ip_forward": "1", **told}
@@ -128,6 +135,11 @@ def sysctls(plan: Plan) -> dict[str, str]:
 def masquerade(inside: str) -> Firewall:
     """Members see the director itself as the client, so that every answer comes back to it."""
     return Firewall((f"nat POSTROUTING -o eth1 -d {inside} -j MASQUERADE",), name="masquerade")
+
+
+def tracking() -> Firewall:
+    """A rule that asks for the state of connections, as any stateful firewall has: the kernel tracks them."""
+    return Firewall(("filter INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT",), name="tracking")
 
 
 def modules(plan: Plan) -> tuple[str, ...]:

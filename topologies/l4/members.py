@@ -3,6 +3,8 @@
 nat   the default route by the directors, whose address moves with the VIPs
 dr    the VIP as an address of their own that they tell nobody of (arp_ignore, arp_announce)
 tun   the same, and the end of an IP-in-IP tunnel
+
+With two interfaces (dr) packets come from the director by one, and answers go to clients by the other.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ BACK = Place("back", "10.0.1", "10.0.1.1")
 
 
 def place(plan: Plan) -> Place:
-    """Where members stand with this way of forwarding."""
-    return BACK if plan.nat else LAN
+    """Where directors find members with this way of forwarding."""
+    return BACK if plan.back else LAN
 
 
 def addresses(plan: Plan, prefix: str, base: int, count: int) -> dict[str, str]:
@@ -52,12 +54,22 @@ def member(plan: Plan, name: str, address: str, vips: Sequence[str], *services: 
     """A member that serves these VIPs."""
     where = place(plan)
     tunnel = (Tunnel(),) if plan["forwarding"] == "tun" else ()
+    interfaces = [Interface("eth0", where.segment, (f"{address}/24",))]
+    if plan["two_nics"]:
+        own = f"{LAN.prefix}.{address.rpartition('.')[2]}"
+        interfaces = [
+            Interface("eth0", LAN.segment, (f"{own}/24",)),
+            Interface("eth1", where.segment, (f"{address}/24",)),
+        ]
+    sysctls = SILENT if plan["arp"] == "sysctl" and not plan.nat else {}
+    if plan["rp_filter"]:
+        sysctls = {**sysctls, "net.ipv4.conf.all.rp_filter": str(plan["rp_filter"])}
     return NodeSpec(
         name,
         "member",
-        (Interface("eth0", where.segment, (f"{address}/24",)),),
-        {"0.0.0.0/0": where.gateway},
-        SILENT if plan["arp"] == "sysctl" and not plan.nat else {},
+        tuple(interfaces),
+        {"0.0.0.0/0": where.gateway if plan.nat else LAN.gateway},
+        sysctls,
         services=(*services, *tunnel),
         loopback=() if plan.nat else tuple(f"{vip}/32" for vip in vips),
     )

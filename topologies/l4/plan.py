@@ -26,16 +26,18 @@ _AS_IN_A1 = (
 
 OPTIONS = (
     Option("forwarding", "dr", "how the directors pass packets on", ("nat", "dr", "tun")),
-    Option("serve", "routers", "what is balanced", ("masters", "routers", "both"), flag="for"),
+    Option("serve", "routers", "what is balanced", ("masters", "routers", "both", "resolvers"), flag="for"),
     Option("masters", 3, "number of fake masters"),
     Option("routers", 2, "number of fake routers"),
+    Option("resolvers", 2, "number of fake DNS servers, asked by UDP"),
+    Option("ops", False, "resolvers: whether each datagram is scheduled by itself (one-packet scheduling)"),
     Option("scheduler", "rr", "how members are chosen", ("rr", "wrr", "lc", "wlc", "sh", "mh")),
     Option("flags", "", "flags of the scheduler, joined by '+' (mh-port, mh-fallback, sh-port, sh-fallback)"),
     Option("weights", "", "weights of the members in their order, joined by '+' (default: 1 each)"),
     Option(
         "check",
         "auto",
-        "how members are checked (auto: SSL_GET of masters, HTTP_GET of routers)",
+        "how members are checked (auto: SSL_GET of masters, HTTP_GET of routers, TCP_CHECK of resolvers)",
         ("auto", "tcp", "http", "ssl", "misc", "misc-dynamic", "none"),
     ),
     Option(
@@ -69,8 +71,20 @@ OPTIONS = (
     Option(
         "sync_threshold", "3 50", "packets before a connection is told, and between tellings (net.ipv4.vs)"
     ),
+    Option(
+        "conn_reuse_mode",
+        1,
+        "what becomes of a connection whose ports an old entry has (net.ipv4.vs)",
+        (0, 1, 2, 3),
+    ),
+    Option("conntrack", False, "whether the directors' firewall tracks what IPVS forwards (vs.conntrack)"),
+    Option("client_ports", 0, "source ports that clients take in turn (0: as many as the kernel has)"),
+    Option("upload", 0, "masters: bytes of the body of each request (0: a GET)"),
+    Option("pmtu_disc", True, "tun: whether what is too big for the tunnel is refused (net.ipv4.vs)"),
     Option("masquerade", False, "nat: members see the director as the client (vs.conntrack and nftables)"),
     Option("bystander", False, "nat: a client `by` in the members' own segment"),
+    Option("two_nics", False, "dr: directors reach members by a second interface, on a segment of its own"),
+    Option("rp_filter", 0, "two-nics: how members look at the way that packets come (conf.all)", (0, 1, 2)),
     Option("arp", "sysctl", "dr, tun: what keeps members from answering ARP for the VIP", ("sysctl", "none")),
     Option("server", "", "more lines of every virtual_server, separated by ';'"),
     *(option for option in L7_OPTIONS if option.name in _AS_IN_A1),
@@ -80,6 +94,7 @@ _PAGE_ONLY = ("check_path", "digest", "fast_recovery")
 _SCRIPT_ONLY = ("script", "misc_timeout")
 _CHECKS_ONLY = ("delay_loop", "retry", "delay_before_retry", "connect_timeout", "warmup", "alpha")
 
+Kind = Literal["masters", "routers", "resolvers"]
 CheckKind = Literal["tcp", "http", "ssl", "misc", "misc-dynamic", "none"]
 
 
@@ -98,17 +113,33 @@ class Plan(Choices):
         """Whether members stand behind the directors, on a segment of their own."""
         return bool(self["forwarding"] == "nat")
 
-    def check(self, kind: Literal["masters", "routers"]) -> CheckKind:
+    @property
+    def back(self) -> bool:
+        """Whether directors reach members by a segment that clients are not on."""
+        return bool(self.nat or self["two_nics"])
+
+    def check(self, kind: Kind) -> CheckKind:
         """How members of a kind are checked."""
         given: CheckKind | Literal["auto"] = self["check"]
         if given != "auto":
             return given
-        return "ssl" if kind == "masters" else "http"
+        kinds: dict[Kind, CheckKind] = {"masters": "ssl", "routers": "http", "resolvers": "tcp"}
+        return kinds[kind]
 
     @property
     def flags(self) -> tuple[str, ...]:
         """The scheduler's flags."""
         return tuple(flag for flag in self["flags"].split("+") if flag)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What is served."""
+        on: dict[Kind, bool] = {
+            "masters": self.serves_masters,
+            "routers": self.serves_routers,
+            "resolvers": self.serves_resolvers,
+        }
+        return tuple(kind for kind, served in on.items() if served)
 
     def weight(self, position: int) -> int:
         """The weight of the member at a position, from 0."""
@@ -133,6 +164,7 @@ def _numbers(made: Plan) -> None:
     for name, least, most in (
         ("masters", 1, 50),
         ("routers", 1, 50),
+        ("resolvers", 1, 50),
         ("priority1", 1, 255),
         ("priority2", 1, 255),
         ("retry", 0, 10000),
@@ -143,6 +175,8 @@ def _numbers(made: Plan) -> None:
         ("hysteresis", 0, 10000),
         ("persistence", 0, 86400),
         ("preempt_delay", 0, 1000),
+        ("client_ports", 0, 10000),
+        ("upload", 0, 1 << 20),
     ):
         if not least <= made[name] <= most:
             raise UsageError(f"{name} must be between {least} and {most}, not {made[name]:g}")
@@ -169,9 +203,7 @@ def _scheduling(made: Plan) -> None:
             raise UsageError(f"{flag} belongs to --scheduler {flag[:2]}, not to {scheduler}")
     if scheduler in ("rr", "lc") and made["weights"]:
         raise UsageError(f"--scheduler {scheduler} heeds no weights: choose w{scheduler}")
-    counts = [
-        made[kind] for kind, on in (("masters", made.serves_masters), ("routers", made.serves_routers)) if on
-    ]
+    counts = [made[kind] for kind in made.kinds]
     members = max(counts)
     given = len([word for word in made["weights"].split("+") if word])
     if given > members:
@@ -195,6 +227,8 @@ def _checks(made: Plan) -> None:
     check = made["check"]
     if check == "http" and made.serves_masters:
         raise UsageError("masters speak TLS only, so HTTP_GET cannot ask them: choose --check ssl")
+    if made.serves_resolvers and check not in ("auto", "tcp", "none"):
+        raise UsageError("resolvers speak DNS, and keepalived asks them for a connection: choose --check tcp")
     if check in ("tcp", "misc", "misc-dynamic", "none"):
         _refuse_given(made, _PAGE_ONLY, f"--check {check} asks for no page")
     if not check.startswith("misc"):
@@ -210,6 +244,12 @@ def _checks(made: Plan) -> None:
 
 
 def _forwarding(made: Plan) -> None:
+    if made["forwarding"] != "dr":
+        _refuse_given(made, ("two_nics",), "members have one interface; see --forwarding dr")
+    if not made["two_nics"]:
+        _refuse_given(made, ("rp_filter",), "packets come by the one interface that there is; see --two-nics")
+    if made["forwarding"] != "tun":
+        _refuse_given(made, ("pmtu_disc",), "there is no tunnel; see --forwarding tun")
     if not made.nat:
         _refuse_given(
             made, ("masquerade",), f"with --forwarding {made['forwarding']} members answer clients directly"
@@ -240,8 +280,11 @@ def _vips(made: Plan) -> None:
         _refuse_given(made, ("priorities",), "there is only one VIP; see --for both")
     if not made.serves_routers:
         _refuse_given(made, ("routers",), "no routers are served; see --for routers, --for both")
+    if not made.serves_resolvers:
+        why = "no resolvers are served; see --for resolvers"
+        _refuse_given(made, ("resolvers", "ops"), why)
     if not made.serves_masters:
-        _refuse_given(made, ("masters",), "no masters are served; see --for masters, --for both")
+        _refuse_given(made, ("masters", "upload"), "no masters are served; see --for masters, --for both")
     if made["sync"] == "instance" and made["serve"] == "both" and not made.nat:
         raise UsageError(
             "the sync daemon follows one VRRP instance, and --for both has two: choose --sync both"
