@@ -24,7 +24,9 @@ from harness.virtual.init import EXCHANGE, FOLDER, SCRATCH
 MARK, REAL_MARK = "virtual_time", "real_time"
 _REPORTS = f"{EXCHANGE}/reports"
 # What a guest's pytest can do without, and would be long in loading.
-_SPARED = ("xdist", "cacheprovider", "hypothesispytest", "junitxml", "pastebin", "faulthandler")
+_SPARED = ("xdist", "cacheprovider", "hypothesispytest", "junitxml", "pastebin")
+# Hours of virtual time are no hang: time that stands still is noticed outside.
+_SETTINGS = ("faulthandler_timeout=0",)
 
 
 def wanted(item: pytest.Item) -> bool:
@@ -140,6 +142,8 @@ def _command(item: pytest.Item, seed: int) -> list[str]:
         command += ["-c", str(config.inipath)]
     for name in _SPARED:
         command += ["-p", f"no:{name}"]
+    for setting in _SETTINGS:
+        command += ["-o", setting]
     for name in ("suite", "rate", "keep", "time"):
         command += [f"--vipdrill-{name}", str(config.getoption(f"--vipdrill-{name}"))]
     command += ["--vipdrill-seed", str(seed), "--vipdrill-artifacts", FOLDER]
