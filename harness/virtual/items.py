@@ -19,12 +19,13 @@ from harness import paths, session, world
 from harness.errors import MissingCapability, TestbedError
 from harness.virtual import library
 from harness.virtual.guest import Guest
-from harness.virtual.init import EXCHANGE, FOLDER, SCRATCH
+from harness.virtual.init import EXCHANGE, FOLDER, SCRATCH, small_stacks
 
 MARK, REAL_MARK = "virtual_time", "real_time"
 _REPORTS = f"{EXCHANGE}/reports"
-# What a guest's pytest can do without, and would be long in loading.
-_SPARED = ("xdist", "cacheprovider", "hypothesispytest", "junitxml", "pastebin")
+# What a guest's pytest can do without, and would be long in loading: of its own plugins, and of others'.
+_SPARED = ("cacheprovider", "debugging", "doctest", "junitxml", "pastebin", "stepwise")
+_NOT_NEEDED = ("xdist.", "_hypothesis", "testinfra.")
 # Hours of virtual time are no hang: time that stands still is noticed outside.
 _SETTINGS = ("faulthandler_timeout=0",)
 
@@ -64,6 +65,7 @@ class Inside:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        small_stacks()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add a report."""
@@ -87,7 +89,12 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
     job = {
         "command": _command(item, seed),
         "directory": str(item.config.rootpath),
-        "environment": {**_environment(), "VIPDRILL_CACHE": str(paths.cache_dir()), "VIPDRILL_RUN": "."},
+        "environment": {
+            **_environment(),
+            **_plugins(item.config),
+            "VIPDRILL_CACHE": str(paths.cache_dir()),
+            "VIPDRILL_RUN": ".",
+        },
     }
     began = time.monotonic()
     try:
@@ -117,6 +124,18 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
 def _environment() -> dict[str, str]:
     """That of this process, but for what differs from one of xdist's workers to the next."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+
+
+def _plugins(config: pytest.Config) -> dict[str, str]:
+    """The environment that has a guest's pytest load the plugins that were found here, by their modules.
+
+    To find them anew, it would read what every installed distribution says of itself.
+    """
+    found = [getattr(plugin, "__name__", "") for plugin, _ in config.pluginmanager.list_plugin_distinfo()]
+    wanted = [name for name in found if not name.startswith(_NOT_NEEDED)]
+    if "" in wanted:  # one that is no module
+        return {}
+    return {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": ",".join(wanted)}
 
 
 def _in_real_time(reports: list[pytest.TestReport], took_s: float) -> None:
