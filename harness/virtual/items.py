@@ -163,7 +163,7 @@ def _command(item: pytest.Item, seed: int) -> list[str]:
         command += ["-p", f"no:{name}"]
     for setting in _SETTINGS:
         command += ["-o", setting]
-    for name in ("suite", "rate", "keep", "time"):
+    for name in ("suite", "rate", "keep", "kernel", "time"):
         command += [f"--vipdrill-{name}", str(config.getoption(f"--vipdrill-{name}"))]
     command += ["--vipdrill-seed", str(seed), "--vipdrill-artifacts", FOLDER]
     return [*command, f"--basetemp={SCRATCH}/tmp", item.nodeid]
