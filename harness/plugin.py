@@ -110,7 +110,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "testbed(architecture, **options): the testbed that the `testbed` fixture builds for a test",
     )
 
-    if _wanted(config) or _given(config, "shard"):
+    # A guest's run is one test of another's.
+    if (_wanted(config) or _given(config, "shard")) and not world.virtual():
         from harness import suite_run
 
         suite_run.register(config)
@@ -442,6 +443,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> Generator[None, None,
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The matrix of all that was judged, here and as a page and Markdown beside the artifacts."""
+    if world.virtual():
+        return
     from harness.report.html.suite import write_suite
     from harness.report.matrix import Matrix, decode
     from harness.report.slowest import slowest

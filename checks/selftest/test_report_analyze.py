@@ -15,6 +15,7 @@ from checks.selftest.synthetic import Lab
 from harness.errors import UsageError
 from harness.report.analyze import Analysis, analyze
 from harness.report.evidence import write_artifacts
+from harness.report.expected import expectations
 from harness.report.terminal import print_analysis
 
 
@@ -57,6 +58,26 @@ class TestAgain:
             "vip-migration takeover" in c and "verdict was pass, is now fail" in c for c in analysis.changes
         )
         assert "takeover_s was 0.3348, is now 0.8348" in printed(analysis)
+
+    def test_what_a_scenario_expected_is_shown_again(self, tmp_path: Path) -> None:
+        lab = drill(0.5)
+        saved(tmp_path, lab)
+        timeline, verdicts = judged(lab)
+        expect = {"vip-migration": "fail", "single-owner": "pass"}
+        write_artifacts(tmp_path, timeline, verdicts, AGAIN, expected=expectations(expect, verdicts))
+        analysis = analyze(tmp_path)
+        assert analysis.problems == []
+        assert [one.name for one in analysis.expected] == list(expect)
+        assert "vip-migration fails, as expected" in printed(analysis)
+        assert json.loads((tmp_path / "result.json").read_text())["expected"] == analysis.result["expected"]
+
+    def test_an_expectation_that_is_none_is_told(self, tmp_path: Path) -> None:
+        before = json.loads((kept(tmp_path) / "result.json").read_text())
+        before["expected"] = [{"property": "vip-migration", "expected": "perhaps"}]
+        (tmp_path / "result.json").write_text(json.dumps(before))
+        analysis = analyze(tmp_path)
+        assert analysis.expected == []
+        assert "holds an expectation that is none" in analysis.problems[0]
 
     def test_checks_that_are_new_or_gone_are_named(self, tmp_path: Path) -> None:
         folder = kept(tmp_path)

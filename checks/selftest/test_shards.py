@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from checks.selftest.test_plugin import Repository
 from harness.cli import app
+from harness.compare.read import read_side
 from harness.errors import UsageError
 from harness.report import cells_file, merge
 from harness.report.cells_file import SuiteCells
@@ -122,6 +124,16 @@ class TestMerge:
         assert sorted(map(str, again.suite.cells)) == sorted(map(str, merge.merge(places).suite.cells))
         compared = CliRunner().invoke(app, ["compare", str(tmp_path / "out"), str(tmp_path / "out")])
         assert compared.exit_code in (0, 4), compared.output
+
+    def test_what_was_drilled_in_virtual_time_is_paired_with_that_only(self, tmp_path: Path) -> None:
+        real = cells_of_a_run(random.Random(8))[0]
+        cells_file.write(tmp_path / cells_file.NAME, SuiteCells((real, replace(real, world="virtual"))))
+        assert [cell.world for cell in cells_file.read(tmp_path / cells_file.NAME).cells] == [
+            "real",
+            "virtual",
+        ]
+        faults = real.row.partition(" / ")[2]
+        assert {drill for drill, _ in read_side(tmp_path).drills} == {faults, f"{faults}, virtual time"}
 
     def test_a_shard_that_is_missing_or_twice_is_told(self, tmp_path: Path) -> None:
         places = shards_of(tmp_path, cells_of_a_run(random.Random(7)), 4)

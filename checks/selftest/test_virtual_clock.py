@@ -21,7 +21,7 @@ needs_clock = pytest.mark.skipif(library.lacks() is not None, reason=str(library
 def look(code: str, seed: int = 7, start_s: int = 1000) -> str:
     """What a program prints that has the clock instead of the machine's."""
     environment = {
-        "LD_PRELOAD": str(library.ensure()),
+        "LD_PRELOAD": str(library.ensure() / library.CLOCK),
         "VIPDRILL_SEED": f"{seed:020d}",
         "VIPDRILL_START_S": str(start_s),
         "PYTHONHASHSEED": "0",

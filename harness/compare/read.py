@@ -179,9 +179,10 @@ def _take_cells(path: Path, side: Side) -> None:
         title, _, faults = cell.row.partition(" / ")
         high = math.inf if cell.high is None and cell.low is not None else cell.high
         finding = Finding(cell.status, None if cell.unit in _NO_FIGURES else cell.measured, high)
+        # A suite has tests of both worlds side by side; none is paired with one of the other.
         side.worlds.add("real")
         side.add(
-            faults,
+            faults if cell.world == "real" else f"{faults}, {cell.world} time",
             Variant((("variant", cell.column),)),
             [(Question(title, cell.subject), cell.unit, finding)],
         )

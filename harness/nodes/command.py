@@ -8,12 +8,21 @@ import signal
 import time
 from collections.abc import Sequence
 
+from harness import world
 from harness.errors import TestbedError, WaitExpired
 from harness.kernel import syscalls as sc
 from harness.nodes.base import Completed
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
+# In virtual time programs in nodes find a library there (`harness/virtual/eager.c`).
+PRELOADED = "/run/vipdrill-eager.so"
+ENVIRONMENT = {
+    "PATH": PATH,
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "TERM": "dumb",
+    **world.environment(PRELOADED),
+}
 _READ_BYTES = 65536
 
 

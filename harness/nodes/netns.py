@@ -28,7 +28,7 @@ from harness.kernel import syscalls as sc
 from harness.kernel.waiting import readable
 from harness.nodes import command
 from harness.nodes.base import Completed
-from harness.nodes.command import ENVIRONMENT, Command, default_signals
+from harness.nodes.command import ENVIRONMENT, PRELOADED, Command, default_signals
 from harness.nodes.copying import Copying
 from harness.nodes.process import HostProcess, await_stop
 
@@ -145,6 +145,9 @@ class NetnsNode(Copying):
         os.chmod(f"{root}/dev/shm", 0o1777)  # noqa: S103  # every user of a node may share memory
         sc.mount("run", f"{root}/run", "tmpfs", sc.MS_NOSUID | sc.MS_NODEV, "mode=0755")
         sc.mount("sysfs", f"{root}/sys", "sysfs", sc.MS_RDONLY | sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC)
+        if library := world.preloaded():
+            Path(root, PRELOADED[1:]).touch()
+            sc.mount(library, f"{root}{PRELOADED}", "", sc.MS_BIND)
         self._furnish(root)
         os.chdir(root)
         # proc of the bubble stays readable until init mounts the node's own over it.
@@ -336,7 +339,7 @@ class NetnsNode(Copying):
             (os.POSIX_SPAWN_DUP2, events_write, 1),
             (os.POSIX_SPAWN_DUP2, output, 2),
         ]
-        environment = {**ENVIRONMENT, "PYTHONHASHSEED": "0"}
+        environment = {**ENVIRONMENT, "PYTHONHASHSEED": "0", **world.environment(world.preloaded())}
         os.set_blocking(events, False)
 
         def start() -> HostProcess:

@@ -9,27 +9,30 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
 from harness.properties import judge_all
+from harness.report.expected import Expected, expectations
 from harness.report.result import NAME, result
 from harness.report.sound import why_unsound
 from harness.timeline import Event, Timeline
-from harness.verdict import Verdict
+from harness.verdict import Status, Verdict
 
 _TIMELINE = "timeline.jsonl"
 _FIGURES = ("verdict", "takeover_s", "outage_s")
 _SAME_S = 1e-5
+_STATUSES = tuple(status.value for status in Status)
 
 
 @dataclass(frozen=True)
 class Analysis:
     """A saved run judged anew. `saved` is its result.json of then, `changes` how the new one differs from it.
 
-    `problems` tells what was missing or damaged; with any, the verdicts rest on the rest only.
+    `problems` tells what was missing or damaged; with any, the verdicts rest on the rest only.  `expected` is
+    what its scenario expected of it, beside what is found now.
     """
 
     folder: Path
@@ -39,6 +42,7 @@ class Analysis:
     saved: dict[str, Any] | None
     changes: list[str]
     problems: list[str]
+    expected: list[Expected] = field(default_factory=list)
 
     @property
     def again(self) -> str:
@@ -51,10 +55,13 @@ def analyze(folder: Path) -> Analysis:
     if folder.name == _TIMELINE and folder.is_file():
         folder = folder.parent
     timeline, problems = _load(folder)
-    verdicts, data = _judge(folder, timeline, problems)
-    saved = _saved(folder / NAME, problems)
+    saved_problems: list[str] = []
+    saved = _saved(folder / NAME, saved_problems)
+    expect = {} if saved is None else _expect(saved, saved_problems)
+    verdicts, data, expected = _judge(folder, timeline, problems, expect)
+    problems += saved_problems
     changes = [] if saved is None else differences(saved, data)
-    return Analysis(folder, timeline, verdicts, data, saved, changes, problems)
+    return Analysis(folder, timeline, verdicts, data, saved, changes, problems, expected)
 
 
 def _load(folder: Path) -> tuple[Timeline, list[str]]:
@@ -102,15 +109,18 @@ def _missing(timeline: Timeline) -> list[str]:
     return []
 
 
-def _judge(folder: Path, timeline: Timeline, problems: list[str]) -> tuple[list[Verdict], dict[str, Any]]:
+def _judge(
+    folder: Path, timeline: Timeline, problems: list[str], expect: Mapping[str, str]
+) -> tuple[list[Verdict], dict[str, Any], list[Expected]]:
     verdicts: list[Verdict] = []
     try:
         if timeline.first("run") is not None:
             verdicts = judge_all(timeline)
-        return verdicts, result(timeline, verdicts, folder, notes=problems)
+        expected = expectations(expect, verdicts)
+        return verdicts, result(timeline, verdicts, folder, notes=problems, expected=expected), expected
     except UsageError as error:
         problems.append(f"it cannot be judged: {error}")
-        return [], result(timeline, [], folder, notes=problems)
+        return [], result(timeline, [], folder, notes=problems), []
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, StopIteration) as error:
         # The judges trust their timeline; one from a damaged file can hold what no run could produce.
         if not problems:
@@ -134,6 +144,19 @@ def _saved(path: Path, problems: list[str]) -> dict[str, Any] | None:
         problems.append(f"{NAME} is not a result, so nothing can be compared with it")
         return None
     return saved
+
+
+def _expect(saved: Mapping[str, Any], problems: list[str]) -> dict[str, str]:
+    """What the run's scenario expected, by property; of a result of an earlier version, nothing."""
+    expect: dict[str, str] = {}
+    told = saved.get("expected")
+    for one in told if isinstance(told, list) else []:
+        name, wanted = (one.get("property"), one.get("expected")) if isinstance(one, dict) else (None, None)
+        if isinstance(name, str) and wanted in _STATUSES:
+            expect[name] = str(wanted)
+        else:
+            problems.append(f"{NAME} holds an expectation that is none: {one}")
+    return expect
 
 
 # -- what has changed ------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 from harness.properties.facts import Facts, FaultSpan
 from harness.timeline import Timeline
 from harness.verdict import Status, Verdict
+from harness.world import REAL
 
 _ORDER = (Status.FAIL, Status.UNKNOWN, Status.LIMITATION, Status.PASS, Status.NOT_APPLICABLE)
 _MARKS = {
@@ -32,6 +33,7 @@ class Cell:
     `measured`, `low` and `high` are in `unit`, or None where nothing is measured or bounded.  `subject` is
     what the finding is about, where one run has several of the same row.  `test` and `folder` tell whose
     it is, and where its evidence lies below the suite's own folder, if it is kept.
+    `world` is real or virtual.
     """
 
     row: str
@@ -44,6 +46,7 @@ class Cell:
     subject: str = ""
     test: str = ""
     folder: str = ""
+    world: str = REAL
 
 
 def cells(
@@ -68,6 +71,7 @@ def cells(
             verdict.subject,
             test,
             folder,
+            timeline.run.world,
         )
         for verdict in verdicts
         if verdict.status is not Status.NOT_APPLICABLE

@@ -43,6 +43,7 @@ def print_analysis(analysis: Analysis, *, file: TextIO | None = None) -> None:
     lines = report_lines(
         analysis.timeline, analysis.verdicts, analysis.folder, analysis.again, width=out.width, glyphs=glyphs
     )
+    lines += expectation_lines(analysis.expected, analysis.verdicts, glyphs)
     lines += [[], *_listed("Missing or damaged", analysis.problems, out.width, "yellow")]
     if analysis.saved is not None:
         heading = "Changed since it was saved"

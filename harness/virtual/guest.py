@@ -33,6 +33,8 @@ from harness.errors import TestbedError, UsageError
 from harness.image.kernel import PROGRAM
 from harness.kernel import syscalls as sc
 from harness.virtual.culprit import culprit
+from harness.virtual.init import EAGER
+from harness.virtual.library import CLOCK
 
 # 2030-01-01 00:00:00 UTC
 START_S = 1_893_456_000
@@ -62,6 +64,8 @@ _COMMAND_LINE = (
     "uml_dir=/tmp",
     "umid=guest",
     "initcall_blacklist=raid6_select_algo,calibrate_xor_blocks",
+    # What the kernel does not know is for process 1's environment.
+    f"LD_PRELOAD=/proc/{EAGER}",
     "--",
     "-BIS",
     "/proc/start.py",
@@ -79,14 +83,15 @@ class Guest:
     """One run in virtual time. Use it in a `with` block: `wait`, and what it left is in `exchange`.
 
     `job` is what the guest is to do (`harness.virtual.init`), `kernel` the root filesystem of the kernel
-    image, `library` the clock, `folder` where it may write to.  `seed` decides everything.
+    image, `libraries` the folder of `harness.virtual.library`, `folder` where it may write to.  `seed`
+    decides everything.
     """
 
     def __init__(
-        self, job: Mapping[str, Any], kernel: Path, library: Path, seed: int, folder: Path | None = None
+        self, job: Mapping[str, Any], kernel: Path, libraries: Path, seed: int, folder: Path | None = None
     ) -> None:
         self.exchange = bubble.scratch() / f"bed-{os.getpid()}-guest-{next(_numbers)}"
-        self._kernel, self._library, self._seed = kernel, library, seed
+        self._kernel, self._libraries, self._seed = kernel, libraries, seed
         self._job, self._folder = job, folder
         self.pid = 0
         self._pidfd = -1
@@ -130,7 +135,8 @@ class Guest:
             (exchange / folder).mkdir(parents=True)
         for name in ("console", "stdout", "stderr"):
             (exchange / name).touch()
-        shutil.copyfile(self._library, exchange / "clock.so")
+        for library in self._libraries.iterdir():
+            shutil.copyfile(library, exchange / library.name)
         os.symlink(os.path.realpath(sys.executable), exchange / "init")
         path = [_ROOT, *(entry for entry in sys.path if "site-packages" in entry)]
         (exchange / "start.py").write_text(_START.format(path=path))
@@ -248,7 +254,7 @@ def _become_guest(kernel: Path, exchange: Path, folder: Path | None, seed: int) 
         libc.personality(_ADDR_NO_RANDOMIZE)
         environment = {
             "HOME": "/",
-            "LD_PRELOAD": "/log/clock.so",
+            "LD_PRELOAD": f"/log/{CLOCK}",
             "TMPDIR": "/tmp",
             "VIPDRILL_SEED": f"{seed % (1 << 64):020d}",
             "VIPDRILL_START_S": str(START_S),

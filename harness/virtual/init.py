@@ -10,7 +10,9 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -22,6 +24,7 @@ BASE = "/run/vipdrill"
 MODULES = "usr/lib/uml/modules"
 EXCHANGE, SCRATCH = f"{BASE}/exchange", f"{BASE}/scratch"
 FOLDER = f"{EXCHANGE}/folder"
+EAGER = "eager.so"
 # The last is what iptables-legacy(8) would load by modprobe(8), which a node cannot: no kernel asks for it.
 _MODULES = ("veth", "bridge", "overlay", "ip_tables")
 _BEGIN_NS = 1_000_000_000
@@ -34,7 +37,10 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
     world.MARK: world.VIRTUAL,
+    world.PRELOAD: f"{EXCHANGE}/{EAGER}",
 }
+# Of a thread. All of it is there from its start (`eager.c`), and the usual 8 MiB would cost much.
+_STACK_BYTES = 512 << 10
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,6 +123,8 @@ def _speak() -> None:
 
 def _do(job: dict[str, Any]) -> dict[str, Any]:
     """Start the job, and reap whatever ends, until the job does."""
+    # Without a limit, or who gives up root's rights could get no more memory (`eager.c`).
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     bubble = {"VIPDRILL_BUBBLE": os.readlink("/proc/self/ns/pid"), "VIPDRILL_SCRATCH": SCRATCH}
     os.environ.clear()
     os.environ.update({**job.get("environment", {}), **_ENVIRONMENT, **bubble})
@@ -140,12 +148,18 @@ def _work(job: dict[str, Any]) -> None:
             os.execv(job["command"][0], job["command"])
         from harness.virtual import work
 
+        small_stacks()
         status = work.run(job, _begin)
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(status)
+
+
+def small_stacks() -> None:
+    """Let threads that this process will start have small stacks."""
+    threading.stack_size(_STACK_BYTES)
 
 
 def _begin() -> None:

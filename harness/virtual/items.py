@@ -19,12 +19,15 @@ from harness import paths, session, world
 from harness.errors import MissingCapability, TestbedError
 from harness.virtual import library
 from harness.virtual.guest import Guest
-from harness.virtual.init import EXCHANGE, FOLDER, SCRATCH
+from harness.virtual.init import EXCHANGE, FOLDER, SCRATCH, small_stacks
 
 MARK, REAL_MARK = "virtual_time", "real_time"
 _REPORTS = f"{EXCHANGE}/reports"
-# What a guest's pytest can do without, and would be long in loading.
-_SPARED = ("xdist", "cacheprovider", "hypothesispytest", "junitxml", "pastebin", "faulthandler")
+# What a guest's pytest can do without, and would be long in loading: of its own plugins, and of others'.
+_SPARED = ("cacheprovider", "debugging", "doctest", "junitxml", "pastebin", "stepwise")
+_NOT_NEEDED = ("xdist.", "_hypothesis", "testinfra.")
+# Hours of virtual time are no hang: time that stands still is noticed outside.
+_SETTINGS = ("faulthandler_timeout=0",)
 
 
 def wanted(item: pytest.Item) -> bool:
@@ -62,6 +65,7 @@ class Inside:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        small_stacks()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add a report."""
@@ -85,7 +89,12 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
     job = {
         "command": _command(item, seed),
         "directory": str(item.config.rootpath),
-        "environment": {**_environment(), "VIPDRILL_CACHE": str(paths.cache_dir()), "VIPDRILL_RUN": "."},
+        "environment": {
+            **_environment(),
+            **_plugins(item.config),
+            "VIPDRILL_CACHE": str(paths.cache_dir()),
+            "VIPDRILL_RUN": ".",
+        },
     }
     began = time.monotonic()
     try:
@@ -117,6 +126,18 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
 
+def _plugins(config: pytest.Config) -> dict[str, str]:
+    """The environment that has a guest's pytest load the plugins that were found here, by their modules.
+
+    To find them anew, it would read what every installed distribution says of itself.
+    """
+    found = [getattr(plugin, "__name__", "") for plugin, _ in config.pluginmanager.list_plugin_distinfo()]
+    wanted = [name for name in found if not name.startswith(_NOT_NEEDED)]
+    if "" in wanted:  # one that is no module
+        return {}
+    return {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": ",".join(wanted)}
+
+
 def _in_real_time(reports: list[pytest.TestReport], took_s: float) -> None:
     """Let reports tell how long they took here, not in the guest: shards and the slowest tests go by that."""
     guests_s = sum(report.duration for report in reports)
@@ -140,7 +161,9 @@ def _command(item: pytest.Item, seed: int) -> list[str]:
         command += ["-c", str(config.inipath)]
     for name in _SPARED:
         command += ["-p", f"no:{name}"]
-    for name in ("suite", "rate", "keep", "time"):
+    for setting in _SETTINGS:
+        command += ["-o", setting]
+    for name in ("suite", "rate", "keep", "kernel", "time"):
         command += [f"--vipdrill-{name}", str(config.getoption(f"--vipdrill-{name}"))]
     command += ["--vipdrill-seed", str(seed), "--vipdrill-artifacts", FOLDER]
     return [*command, f"--basetemp={SCRATCH}/tmp", item.nodeid]

@@ -1,10 +1,15 @@
-"""The library that is a guest's clock (`clock.c`), compiled when it is first needed and kept in the cache.
+"""The libraries that make a guest, compiled when they are first needed and kept in the cache.
 
-clock/HASH.so    of the source and of how it is compiled; renamed into place, so it is whole or not there
+clock/HASH/clock.so    its clock (`clock.c`), for the guest's kernel
+clock/HASH/eager.so    memory at once (`eager.c`), for programs in it
+
+HASH is of the sources and of how they are compiled; the folder is renamed into place, so it is whole or not
+there.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -15,10 +20,12 @@ from pathlib import Path
 from harness import paths
 from harness.errors import MissingCapability
 from harness.image.kernel import MACHINES
+from harness.virtual.init import EAGER
 
-_SOURCE = Path(__file__).with_name("clock.c")
+CLOCK = "clock.so"
+_SOURCES = {CLOCK: Path(__file__).with_name("clock.c"), EAGER: Path(__file__).with_name("eager.c")}
 _COMPILERS = ("cc", "gcc", "clang")
-# Without the C library: it is loaded beside another than the one of the machine that compiled it.
+# Without the C library: they are loaded beside another than the one of the machine that compiled it.
 _FLAGS = (
     "-O2",
     "-fPIC",
@@ -48,7 +55,7 @@ def lacks() -> tuple[str, str] | None:
 
 
 def ensure() -> Path:
-    """The library, compiled now if need be. Raises MissingCapability where it cannot be had."""
+    """The folder of the libraries, compiled now if need be; raises MissingCapability where that cannot be."""
     missing = lacks()
     if missing is not None:
         raise MissingCapability(*missing)
@@ -63,24 +70,36 @@ def _compiler() -> str | None:
 
 
 def _path() -> Path:
-    address = hashlib.sha256(_SOURCE.read_bytes() + " ".join(_FLAGS).encode()).hexdigest()[:10]
-    return paths.cache_dir() / "clock" / f"{address}.so"
+    sources = b"".join(source.read_bytes() for source in _SOURCES.values())
+    address = hashlib.sha256(sources + " ".join(_FLAGS).encode()).hexdigest()[:10]
+    return paths.cache_dir() / "clock" / address
 
 
 def _compile(path: Path) -> None:
     paths.make_private(path.parent)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as workshop:
-        made = Path(workshop, "clock.so")
-        done = subprocess.run(
-            [str(_compiler()), *_FLAGS, "-o", str(made), str(_SOURCE)],
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
+        made = Path(workshop, "libraries")
+        made.mkdir()
+        for name, source in _SOURCES.items():
+            _compile_one(source, made / name)
+        try:
+            made.rename(path)
+        except OSError as error:
+            # Somebody else was as quick.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
+
+def _compile_one(source: Path, made: Path) -> None:
+    done = subprocess.run(
+        [str(_compiler()), *_FLAGS, "-o", str(made), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode:
+        raise MissingCapability(
+            f"{_compiler()} could not compile {source}: {done.stderr.strip()[-500:]}",
+            "install a working C compiler, or drill in real time",
         )
-        if done.returncode:
-            raise MissingCapability(
-                f"{_compiler()} could not compile {_SOURCE}: {done.stderr.strip()[-500:]}",
-                "install a working C compiler, or drill in real time",
-            )
-        made.rename(path)
