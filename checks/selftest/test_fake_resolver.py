@@ -83,3 +83,10 @@ def test_stop_lets_questions_finish(resolver: Agent) -> None:
 def test_it_has_no_illness_but_says_so(resolver: Agent) -> None:
     resolver.command(do="ill", illness="hang", id="x")
     assert resolver.wait(lambda event: event.get("refused") == "ill")["id"] == "x"
+
+
+def test_no_way_there_is_unreachable() -> None:
+    probe = Prober({**TARGET, "address": "192.0.2.1"}, streams=["new", "long"])
+    with running(probe):
+        for stream in ("new", "long"):
+            assert probe.attempts(2, stream)[0]["result"] == "unreachable"

@@ -59,16 +59,16 @@ class Flow:
         """Send a question."""
         number = question.seq % _NUMBERS
         try:
-            self._socket.send(dns.question(number))
-        except OSError as error:
-            # An earlier one's fate is told first, and nothing was sent.
-            self._refused(error)
             try:
                 self._socket.send(dns.question(number))
-            except OSError as again:
-                self._stream.finish(question, *result_of(again))
-                return
-        self.waiting[number] = question
+            except ConnectionRefusedError as error:
+                # The fate of an earlier one, which is told first; nothing was sent (udp(7)).
+                self._refused(error)
+                self._socket.send(dns.question(number))
+        except OSError as error:
+            self._stream.finish(question, *result_of(error))
+        else:
+            self.waiting[number] = question
 
     def close(self) -> None:
         """Close it; what waits is told by its time-out."""

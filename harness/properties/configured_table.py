@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from harness.bounds.bound import Bound
+from harness.bounds.checkers import BOOTSTRAP_S
 from harness.configs.ipvs_model import Checker, RealServer, SorryServer, VirtualServer
 from harness.configs.keepalived_model import KeepalivedConfig
 from harness.properties.facts import SECOND_NS, Facts, FaultSpan
@@ -60,9 +61,10 @@ def _moments(facts: Facts) -> Iterator[_Moment]:
     for fault in facts.faults:
         if fault.fault == "reload" and fault.service == "keepalived":
             end_ns = min(facts.until_next_fault(fault), fault.heal_ns or facts.end_ns)
-            # Whoever reads the table sees it a little later than it is.
-            read_ns = round((READ_S + facts.lag_s(fault.inject_ns, end_ns)) * SECOND_NS)
-            if fault.effective_ns is not None and fault.effective_ns + read_ns <= end_ns:
+            # Each of keepalived's processes reloads by itself, the checkers' before the first check that it
+            # makes; and whoever reads the table sees it a little later than it is.
+            done_s = BOOTSTRAP_S + READ_S + facts.lag_s(fault.inject_ns, end_ns)
+            if fault.effective_ns is not None and fault.effective_ns + round(done_s * SECOND_NS) <= end_ns:
                 for node in fault.nodes:
                     yield _Moment(node, fault.inject_ns, end_ns, fault)
 

@@ -58,13 +58,14 @@ class Resolver:
             while True:
                 try:
                     message, peer = sock.recvfrom(dns.MOST_BYTES)
-                except BlockingIOError:
-                    return
                 except OSError:
-                    # An answer of before met nobody (ICMP); the next question is the next error's or none.
-                    continue
+                    return
                 if (told := dns.answer(message, self._node)) is not None:
-                    sock.sendto(told, peer)
+                    try:
+                        sock.sendto(told, peer)
+                    except OSError:
+                        # No way there, or no room: an answer by UDP may be lost.
+                        pass
 
         self._loop.add(sock.fileno(), _EPOLLIN, asked)
 
