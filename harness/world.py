@@ -6,7 +6,8 @@ import os
 
 REAL, VIRTUAL = "real", "virtual"
 MARK = "VIPDRILL_WORLD"
-PRELOAD = "LD_PRELOAD"
+# Libraries of `harness.virtual.library` that programs in a guest are started with: ours, and those in nodes.
+PRELOAD, IN_NODES = "LD_PRELOAD", "VIPDRILL_IN_NODES"
 
 
 def name() -> str:
@@ -19,11 +20,6 @@ def virtual() -> bool:
     return name() == VIRTUAL
 
 
-def preloaded() -> str:
-    """The library that programs of a guest start with (`harness/virtual/eager.c`); none in the real world."""
-    return os.environ.get(PRELOAD, "") if virtual() else ""
-
-
-def environment(preloaded: str) -> dict[str, str]:
-    """What a program in a guest, which finds the library there, has in its environment beside its own."""
-    return {PRELOAD: preloaded} if virtual() else {}
+def environment() -> dict[str, str]:
+    """What a program of ours has in its environment in this world, beside what it has in the other."""
+    return {PRELOAD: os.environ[PRELOAD]} if virtual() and PRELOAD in os.environ else {}

@@ -145,7 +145,7 @@ class NetnsNode(Copying):
         os.chmod(f"{root}/dev/shm", 0o1777)  # noqa: S103  # every user of a node may share memory
         sc.mount("run", f"{root}/run", "tmpfs", sc.MS_NOSUID | sc.MS_NODEV, "mode=0755")
         sc.mount("sysfs", f"{root}/sys", "sysfs", sc.MS_RDONLY | sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC)
-        if library := world.preloaded():
+        if library := os.environ.get(world.IN_NODES):
             Path(root, PRELOADED[1:]).touch()
             sc.mount(library, f"{root}{PRELOADED}", "", sc.MS_BIND)
         self._furnish(root)
@@ -339,7 +339,7 @@ class NetnsNode(Copying):
             (os.POSIX_SPAWN_DUP2, events_write, 1),
             (os.POSIX_SPAWN_DUP2, output, 2),
         ]
-        environment = {**ENVIRONMENT, "PYTHONHASHSEED": "0", **world.environment(world.preloaded())}
+        environment = {**ENVIRONMENT, "PYTHONHASHSEED": "0", **world.environment()}
         os.set_blocking(events, False)
 
         def start() -> HostProcess:

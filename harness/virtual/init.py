@@ -24,7 +24,7 @@ BASE = "/run/vipdrill"
 MODULES = "usr/lib/uml/modules"
 EXCHANGE, SCRATCH = f"{BASE}/exchange", f"{BASE}/scratch"
 FOLDER = f"{EXCHANGE}/folder"
-EAGER = "eager.so"
+EAGER, START = "eager.so", "start.so"
 # The last is what iptables-legacy(8) would load by modprobe(8), which a node cannot: no kernel asks for it.
 _MODULES = ("veth", "bridge", "overlay", "ip_tables")
 _BEGIN_NS = 1_000_000_000
@@ -38,6 +38,7 @@ _ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     world.MARK: world.VIRTUAL,
     world.PRELOAD: f"{EXCHANGE}/{EAGER}",
+    world.IN_NODES: f"{EXCHANGE}/{START}",
 }
 # Of a thread. All of it is there from its start (`eager.c`), and the usual 8 MiB would cost much.
 _STACK_BYTES = 512 << 10

@@ -1,7 +1,8 @@
 """The libraries that make a guest, compiled when they are first needed and kept in the cache.
 
 clock/HASH/clock.so    its clock (`clock.c`), for the guest's kernel
-clock/HASH/eager.so    memory at once (`eager.c`), for programs in it
+clock/HASH/eager.so    memory at once (`eager.c`), for programs of ours in it
+clock/HASH/start.so    likewise the memory that they begin with, for those in nodes
 
 HASH is of the sources and of how they are compiled; the folder is renamed into place, so it is whole or not
 there.
@@ -20,10 +21,16 @@ from pathlib import Path
 from harness import paths
 from harness.errors import MissingCapability
 from harness.image.kernel import MACHINES
-from harness.virtual.init import EAGER
+from harness.virtual.init import EAGER, START
 
 CLOCK = "clock.so"
-_SOURCES = {CLOCK: Path(__file__).with_name("clock.c"), EAGER: Path(__file__).with_name("eager.c")}
+_HERE = Path(__file__).parent
+# Of each its source, and what it is compiled with.
+_SOURCES = {
+    CLOCK: (_HERE / "clock.c", ""),
+    EAGER: (_HERE / "eager.c", "-DLOCKED=(MCL_CURRENT|MCL_FUTURE)"),
+    START: (_HERE / "eager.c", "-DLOCKED=MCL_CURRENT"),
+}
 _COMPILERS = ("cc", "gcc", "clang")
 # Without the C library: they are loaded beside another than the one of the machine that compiled it.
 _FLAGS = (
@@ -70,8 +77,8 @@ def _compiler() -> str | None:
 
 
 def _path() -> Path:
-    sources = b"".join(source.read_bytes() for source in _SOURCES.values())
-    address = hashlib.sha256(sources + " ".join(_FLAGS).encode()).hexdigest()[:10]
+    made_of = [source.read_bytes() + meaning.encode() for source, meaning in _SOURCES.values()]
+    address = hashlib.sha256(b"".join(made_of) + " ".join(_FLAGS).encode()).hexdigest()[:10]
     return paths.cache_dir() / "clock" / address
 
 
@@ -80,8 +87,8 @@ def _compile(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as workshop:
         made = Path(workshop, "libraries")
         made.mkdir()
-        for name, source in _SOURCES.items():
-            _compile_one(source, made / name)
+        for name, (source, meaning) in _SOURCES.items():
+            _compile_one(source, meaning, made / name)
         try:
             made.rename(path)
         except OSError as error:
@@ -90,9 +97,9 @@ def _compile(path: Path) -> None:
                 raise
 
 
-def _compile_one(source: Path, made: Path) -> None:
+def _compile_one(source: Path, meaning: str, made: Path) -> None:
     done = subprocess.run(
-        [str(_compiler()), *_FLAGS, "-o", str(made), str(source)],
+        [str(_compiler()), *_FLAGS, *meaning.split(), "-o", str(made), str(source)],
         capture_output=True,
         text=True,
         check=False,
