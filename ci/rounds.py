@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 ROUNDS = 200
 # What is about A2, or about virtual time itself.
-_OTHERS = ("_l4", "quorum", "arp_hygiene", "virtual_time", "theory", "report_drill")
+_OTHERS = ("_l4", "director_start", "quorum", "arp_hygiene", "virtual_time", "theory", "report_drill")
 _SHOWN = 20
 Findings = dict[str, str]
 

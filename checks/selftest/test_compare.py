@@ -246,6 +246,22 @@ class TestVerdicts:
         assert judged.outcome is Outcome.SAME
         assert {row.changes for row in judged.rows} == {()}
 
+    def test_of_one_fault_on_several_nodes_those_of_the_same_node_are_paired(self) -> None:
+        """As `check --base` has it: the sides differ by an option, and a crash hits either balancer."""
+        both = []
+        for lb in ("before", "after"):
+            chance = random.Random(31)
+            results = many(chance, 10) + many(chance, 10)
+            for number, result in enumerate(results):
+                result["options"]["lb"] = lb
+                result["faults"][0]["target"] = "lb1" if number < 10 else "lb2"
+            both.append(results)
+        judged = sides(*both)
+        assert judged.outcome is Outcome.SAME
+        assert {row.drill.rpartition(", on ")[2] for row in judged.rows} == {"lb1", "lb2"}
+        assert {row.changes for row in judged.rows} == {("lb before -> after",)}
+        assert judged.notes == ()
+
     def test_a_renamed_subject_is_still_the_same_check(self) -> None:
         chance = random.Random(29)
         base, candidate = many(chance, 10), many(chance, 10)

@@ -113,19 +113,20 @@ def compare(base: Side, candidate: Side, settings: Settings | None = None) -> Co
             if by_run:
                 exact.check_seeds(drill, base, ours, candidate, theirs)
             changes = tuple(ours.differences(theirs))
+            named = pairing.named(drill, theirs, candidate)
             asked = pairing.questions(base.drills[drill, ours], candidate.drills[drill, theirs])
             for q_base, q_candidate in asked[0]:
                 couples.append(
                     _Couple(
-                        drill,
+                        named,
                         changes,
                         q_candidate,
                         base.drills[drill, ours][q_base],
                         candidate.drills[drill, theirs][q_candidate],
                     )
                 )
-            rows += [_lone(drill, changes, q, base.drills[drill, ours][q], None) for q in asked[1]]
-            rows += [_lone(drill, changes, q, None, candidate.drills[drill, theirs][q]) for q in asked[2]]
+            rows += [_lone(named, changes, q, base.drills[drill, ours][q], None) for q in asked[1]]
+            rows += [_lone(named, changes, q, None, candidate.drills[drill, theirs][q]) for q in asked[2]]
         rows += [
             Row(drill, (), Question("this drill"), Outcome.UNKNOWN, "only the base ran it", None, None)
         ] * bool(gone)

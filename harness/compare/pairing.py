@@ -1,7 +1,8 @@
 """What of one side belongs to what of the other: equal names first, then what is left if it is one each.
 
 A configuration that was changed may rename what it is about (another VRID, another address, another owner
-of the VIP), and its options differ by nature: where there is only one candidate it is meant.
+of the VIP), and its options differ by nature: where there is only one candidate it is meant.  Of drills that
+were aimed at several nodes, those that hit the same one belong together.
 """
 
 from __future__ import annotations
@@ -28,10 +29,25 @@ def pair(base: Iterable[Key], candidate: Iterable[Key]) -> tuple[Pairs[Key], lis
 
 def variants(base: Side, candidate: Side, drill: str) -> tuple[Pairs[Variant], list[Variant], list[Variant]]:
     """The variants of a drill that belong together."""
-    return pair(
+    pairs, alone, others = pair(
         [variant for name, variant in base.drills if name == drill],
         [variant for name, variant in candidate.drills if name == drill],
     )
+    for targets in dict.fromkeys(variant.targets for variant in alone):
+        ours = [variant for variant in alone if variant.targets == targets]
+        theirs = [variant for variant in others if variant.targets == targets]
+        if len(ours) == len(theirs) == 1:
+            pairs.append((ours[0], theirs[0]))
+            alone.remove(ours[0])
+            others.remove(theirs[0])
+    more, alone, others = pair(alone, others)
+    return [*pairs, *more], alone, others
+
+
+def named(drill: str, variant: Variant, side: Side) -> str:
+    """The drill, with what it hit if the same fault hit something else in another drill of this side."""
+    hit = {other.targets for name, other in side.drills if name == drill}
+    return f"{drill}, on {', '.join(variant.targets)}" if len(hit) > 1 else drill
 
 
 def questions(

@@ -5,13 +5,14 @@
  *
  *   - time stands still while the guest works, but for STEP_NS a look at the clock, so that whoever
  *     polls it gets on, and no two looks show the same;
- *   - the timer is a number, and when the guest waits (sigsuspend in its idle loop), time jumps to it;
+ *   - the timer is a number, and when the guest waits (in its idle loop, by sigsuspend; since Linux 7, with the
+ *     timer's signal blocked, by poll of a descriptor that tells of it), time jumps to it;
  *   - random bytes come from a seed (splitmix64: Steele, Lea, Flood, OOPSLA 2014).
  *
  * The timer's signal is raised here and nowhere else, at a look at the clock or at a wait, so that a guest is
  * never interrupted by what the host does meanwhile: it is one computation, and the seed decides all of it.
  *
- * No part of the C library is used, as this is compiled on one and loaded beside another.
+ * Of the C library no more than errno is used, as this is compiled on one and loaded beside another.
  */
 
 #if !defined(__x86_64__) || !defined(__linux__)
@@ -23,9 +24,10 @@ typedef long long s64;
 
 struct timespec { s64 seconds, nanoseconds; };
 struct itimerspec { struct timespec interval, value; };
+struct pollfd { int fd; short events, happened; };
 
-enum { SYS_MMAP = 9, SYS_GETPID = 39, SYS_OPEN = 2, SYS_CLOSE = 3, SYS_RT_SIGSUSPEND = 130, SYS_GETTID = 186,
-       SYS_TGKILL = 234 };
+enum { SYS_POLL = 7, SYS_MMAP = 9, SYS_GETPID = 39, SYS_OPEN = 2, SYS_CLOSE = 3, SYS_RT_SIGSUSPEND = 130, SYS_GETTID = 186,
+       SYS_TGKILL = 234, SYS_SIGNALFD4 = 289 };
 enum { O_RDWR = 2, PROT_READ_WRITE = 3, MAP_SHARED = 1, SIGALRM = 14, SIGSET_BYTES = 8 };
 enum { CLOCK_REALTIME = 0, CLOCK_REALTIME_COARSE = 5 };
 
@@ -40,7 +42,7 @@ static struct page unseen;
 static volatile struct page *page = &unseen;
 static u64 start_ns, random_state;
 static u64 expiry_ns, interval_ns;
-static int armed;
+static int armed, timer_fd = -1;
 
 static long call(long number, long a, long b, long c, long d, long e, long f)
 {
@@ -157,7 +159,7 @@ int timer_gettime(void *timer, struct itimerspec *left)
 }
 
 /* The guest waits: nobody has anything to do before the timer. */
-int sigsuspend(const void *mask)
+static void jump(void)
 {
 	page->waits++;
 	if (armed) {
@@ -165,7 +167,36 @@ int sigsuspend(const void *mask)
 			page->now_ns = expiry_ns;
 		expire();
 	}
+}
+
+int sigsuspend(const void *mask)
+{
+	jump();
 	return (int)call(SYS_RT_SIGSUSPEND, (long)mask, SIGSET_BYTES, 0, 0, 0, 0);
+}
+
+/* The one thing of the C library: where it keeps the error of the calls that are passed on to the host. */
+extern int *__errno_location(void);
+
+static int told(long result)
+{
+	if (result >= 0)
+		return (int)result;
+	*__errno_location() = (int)-result;
+	return -1;
+}
+
+/* The descriptor that tells of the timer's signal, the only such that there is. */
+int signalfd(int fd, const void *mask, int flags)
+{
+	return timer_fd = told(call(SYS_SIGNALFD4, fd, (long)mask, SIGSET_BYTES, flags, 0, 0));
+}
+
+int poll(struct pollfd *polled, unsigned long count, int timeout_ms)
+{
+	if (count == 1 && polled->fd == timer_fd)
+		jump();
+	return told(call(SYS_POLL, (long)polled, (long)count, timeout_ms, 0, 0, 0));
 }
 
 long getrandom(unsigned char *bytes, unsigned long size, unsigned flags)

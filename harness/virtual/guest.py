@@ -50,6 +50,8 @@ _numbers = count(1)
 # `lpj` spares a calibration against the clock, and so does what is left out: benchmarks of the RAID code,
 # which spin until time passes by itself.  Guest programs get the same addresses every time.
 _COMMAND_LINE = (
+    # From 6.16 on the kernel can do without ptrace, by seccomp filters in its processes; it does if told so.
+    "seccomp=on",
     f"mem={MEMORY}",
     "root=none",
     "rootfstype=hostfs",
@@ -63,7 +65,7 @@ _COMMAND_LINE = (
     "con0=null,fd:1",
     "uml_dir=/tmp",
     "umid=guest",
-    "initcall_blacklist=raid6_select_algo,calibrate_xor_blocks",
+    "initcall_blacklist=raid6_select_algo,calibrate_xor_blocks,raid6_init",
     # What the kernel does not know is for process 1's environment.
     f"LD_PRELOAD=/proc/{EAGER}",
     "--",

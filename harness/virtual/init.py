@@ -25,8 +25,10 @@ MODULES = "usr/lib/uml/modules"
 EXCHANGE, SCRATCH = f"{BASE}/exchange", f"{BASE}/scratch"
 FOLDER = f"{EXCHANGE}/folder"
 EAGER, START = "eager.so", "start.so"
-# The last is what iptables-legacy(8) would load by modprobe(8), which a node cannot: no kernel asks for it.
-_MODULES = ("veth", "bridge", "overlay", "ip_tables")
+_MODULES = ("veth", "bridge", "overlay")
+# What iptables-legacy(8) would load by modprobe(8), which a node cannot: no kernel asks for it.
+# Newer kernels lack it.
+_IF_THERE = ("ip_tables",)
 _BEGIN_NS = 1_000_000_000
 _SYS_FINIT_MODULE = 313
 _RB_POWER_OFF = 0x4321FEDC
@@ -99,7 +101,7 @@ def _load_modules(folder: Path) -> None:
         needs[path.rpartition("/")[2].removesuffix(".ko")] = [path, *rest.split()]
     libc = ctypes.CDLL(None, use_errno=True)
     loaded: set[str] = set()
-    for name in _MODULES:
+    for name in (*_MODULES, *(name for name in _IF_THERE if name in needs)):
         for path in reversed(needs[name]):
             if path in loaded:
                 continue
