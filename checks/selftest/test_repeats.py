@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from checks.patience import ENDS_S
 from checks.selftest.drilled import check, many
 from checks.selftest.labs import next_line
+from harness.commands.children import Child, Ended, run_all
 from harness.repeats import plan, spreads
 from harness.session import Image
 
@@ -98,7 +100,7 @@ def test_an_interruption_ends_all_of_them_and_keeps_what_there_is(
     next_line(process.stdout, "VIP moved")
     os.kill(process.pid, signal.SIGINT)
     told, said = process.communicate(timeout=_ENDS_S)
-    assert process.returncode == 130
+    assert process.returncode == 130, told + said
     # On a busy machine the second may have ended before the interruption came.
     ended = re.search(r"interrupted after ([12]) of 3 drills", said)
     assert ended is not None, said
@@ -125,3 +127,12 @@ def test_mistakes(tmp_path: Path, vipdrill_image: Image, words: tuple[str, ...],
     )
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_a_drill_that_ends_as_failed_without_a_result_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    child = Child("one", ("run",), tmp_path / "one")
+    ended, interrupted = run_all([child], 1, lambda _: None)
+    assert (ended, interrupted) == ([Ended(child, None, "exit code 1")], False)

@@ -124,8 +124,12 @@ def _run(child: Child, running: _Running) -> Ended | None:
         return None
     _, said = process.communicate()
     running.ended(process)
-    if process.returncode == INTERRUPTED or (running.interrupted and process.returncode < 0):
+    if process.returncode in EXIT.values():
+        # Python itself ends with 1 as well, where an interruption comes while it begins.
+        try:
+            return Ended(child, json.loads((child.folder / "result.json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            pass
+    if running.interrupted or process.returncode == INTERRUPTED:
         return None
-    if process.returncode not in EXIT.values():
-        return Ended(child, None, said.strip() or f"exit code {process.returncode}")
-    return Ended(child, json.loads((child.folder / "result.json").read_text(encoding="utf-8")))
+    return Ended(child, None, said.strip() or f"exit code {process.returncode}")
