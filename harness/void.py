@@ -1,9 +1,4 @@
-"""Void drills: the machine was late, the verdict is unknown, and the drill is run again.
-
-A verdict that lateness alone may explain says nothing about the load balancer, for it or against it.
-In a test it is measured anew, at most twice; the summary tells of each such run.  A finding (a check
-that failed) is never run again, and neither is an unknown verdict on a machine that was in time.
-"""
+"""Tests whose drill is void (`harness.late_runs`) are run again; the summary tells of each such run."""
 
 from __future__ import annotations
 
@@ -13,34 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 from _pytest.runner import runtestprotocol
 
-from harness.bounds.bound import RESOLUTION_S
+from harness.late_runs import MOST_RUNS, lateness
 from harness.verdict import Inconclusive
 
 if TYPE_CHECKING:
     from harness.testbed import Testbed
-    from harness.timeline import Timeline
 
-MOST_RUNS = 3
 _PROPERTY = "vipdrill-void"
-_NS = 1_000_000_000
 _reason_key = pytest.StashKey[str]()
-
-
-def lateness(timeline: Timeline) -> tuple[float, str]:
-    """The most that the testbed was late by since it was steady (seconds), and what was."""
-    steady = timeline.first("phase", name="steady")
-    since = timeline.span[0] if steady is None else steady.t
-    worst = max(timeline.of("lag", since=since), key=lambda lag: int(lag.lag_ns), default=None)
-    return (0.0, "nothing") if worst is None else (worst.lag_ns / _NS, str(worst.source))
 
 
 def note(item: pytest.Item, error: BaseException, testbed: Testbed | None) -> None:
     """Declare a test's run void, if its error is an unknown verdict of a testbed that was late."""
     if testbed is None or not isinstance(error, Inconclusive):
         return
-    late_s, source = lateness(testbed.recorder.timeline)
-    if late_s > RESOLUTION_S:
-        item.stash[_reason_key] = f"{source} was late by {late_s:.3f} s"
+    item.stash[_reason_key] = lateness(testbed.recorder.timeline)
 
 
 def told(reports: Iterable[object]) -> list[str]:

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from hypothesis import strategies as st
 from checks.patience import ENDS_S
 from checks.selftest.drilled import check, many
 from checks.selftest.labs import next_line
-from harness.commands.children import Child, Ended, run_all
 from harness.repeats import plan, spreads
 from harness.session import Image
 
@@ -127,12 +125,3 @@ def test_mistakes(tmp_path: Path, vipdrill_image: Image, words: tuple[str, ...],
     )
     assert done.returncode == 2
     assert said in done.stderr
-
-
-def test_a_drill_that_ends_as_failed_without_a_result_is_broken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    child = Child("one", ("run",), tmp_path / "one")
-    ended, interrupted = run_all([child], 1, lambda _: None)
-    assert (ended, interrupted) == ([Ended(child, None, "exit code 1")], False)

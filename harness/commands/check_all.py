@@ -12,6 +12,7 @@ import typer
 from harness import world
 from harness.commands.children import EXIT, Child, Ended, Result, run_all, worst
 from harness.errors import INTERRUPTED, TestbedError
+from harness.late_runs import MOST_RUNS
 from harness.repeats import plan
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def run(batch: Batch, jobs: int, again: str, json_file: Path | None) -> int:
     children = list(batch.children())
     jobs = min(jobs, len(children))
     typer.echo(f"\n{len(children)} drills, {jobs} side by side, in {batch.root}")
-    ended, interrupted = run_all(children, jobs, _tell)
+    ended, interrupted = run_all(children, jobs, _tell, most_runs=MOST_RUNS)
     results = [one.result for one in ended if one.result is not None]
     if batch.base is None:
         _findings(ended)
@@ -104,6 +105,11 @@ def _safe(fault: str) -> str:
 
 
 def _tell(one: Ended) -> None:
+    if one.void:
+        typer.echo(
+            f"  {'void':<8} {one.child.name:<24} {one.void}, which may explain what was seen: run again"
+        )
+        return
     verdict = "broke" if one.result is None else _SIGNS.get(one.result["verdict"], one.result["verdict"])
     text = one.said if one.result is None else f"{_exactly(one.result)}{one.result['summary']}"
     typer.echo(f"  {verdict:<8} {one.child.name:<24} {text}", err=one.result is None)

@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import INTERRUPTED, UsageError
+from harness.late_runs import lateness
+from harness.timeline import Timeline
 
 Result = dict[str, Any]
 # The worst first, as in docs/result.md; what each makes `run` exit with.
@@ -38,6 +41,8 @@ class Ended:
     child: Child
     result: Result | None
     said: str = ""
+    void: str = ""
+    """Why its verdict says nothing, so that it is run again."""
 
 
 def side_by_side(given: int, *, virtual: bool = False) -> int:
@@ -55,10 +60,17 @@ def worst(results: Sequence[Result]) -> str:
     return next((name for name in EXIT if any(r["verdict"] == name for r in results)), "unknown")
 
 
-def run_all(children: Sequence[Child], jobs: int, tell: Callable[[Ended], None]) -> tuple[list[Ended], bool]:
-    """Run them, and tell of each as it ends; all in their order, and whether somebody interrupted them."""
+def run_all(
+    children: Sequence[Child], jobs: int, tell: Callable[[Ended], None], *, most_runs: int = 1
+) -> tuple[list[Ended], bool]:
+    """Run them, and tell of each as it ends; all in their order, and whether somebody interrupted them.
+
+    A drill that is void (`harness.late_runs`) is run `most_runs` times at most, and told of each time; the
+    folder of one that does not count gets `-void` and a number appended to its name.
+    """
     running = _Running()
     ended: list[Ended] = []
+    void: Counter[Child] = Counter()
     waiting, pending = list(children), set[Future[Ended | None]]()
     with ThreadPoolExecutor(min(jobs, len(children))) as pool:
         while waiting or pending:
@@ -68,13 +80,28 @@ def run_all(children: Sequence[Child], jobs: int, tell: Callable[[Ended], None])
                     del waiting[0]
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
                     pending.remove(future)
-                    if (one := future.result()) is not None:
+                    if (one := future.result()) is None:
+                        continue
+                    if void[one.child] + 1 < most_runs and not running.interrupted and (why := _void(one)):
+                        void[one.child] += 1
+                        folder = one.child.folder
+                        folder.rename(folder.with_name(f"{folder.name}-void{void[one.child]}"))
+                        waiting.append(one.child)
+                        one = replace(one, void=why)
+                    else:
                         ended.append(one)
-                        tell(one)
+                    tell(one)
             except KeyboardInterrupt:
                 running.interrupt()
                 waiting.clear()
     return sorted(ended, key=lambda one: children.index(one.child)), running.interrupted
+
+
+def _void(one: Ended) -> str:
+    """Why a drill is void; nothing if it is not."""
+    if one.result is None or one.result["verdict"] != "unknown":
+        return ""
+    return lateness(Timeline.load(one.child.folder / "timeline.jsonl"))
 
 
 class _Running:

@@ -1,0 +1,69 @@
+"""Drills as processes of their own: void ones are run again, broken ones are told."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.commands.children import Child, Ended, run_all
+
+_DRILL = """\
+#!/bin/sh
+# Ends as the next line of a file says: verdict, exit code, how late the testbed was (ns).
+cd {folder}
+read -r verdict code late < fates
+sed -i 1d fates
+cat > one/timeline.jsonl <<END
+{{"t":1,"kind":"phase","name":"steady"}}
+{{"t":2,"kind":"lag","source":"observer","lag_ns":$late}}
+END
+echo "{{\\"verdict\\":\\"$verdict\\"}}" > one/result.json
+exit $code
+"""
+_LATE, _IN_TIME = 40_000_000, 3_000_000
+
+
+def ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, fates: list[tuple[str, int, int]]
+) -> tuple[list[Ended], list[Ended]]:
+    """A drill of three runs at most, each with a fate of its own: how it ended, and what was told."""
+    program = folder / "drill"
+    program.write_text(_DRILL.format(folder=folder))
+    program.chmod(0o755)
+    (folder / "fates").write_text("".join(f"{v} {code} {late}\n" for v, code, late in fates))
+    monkeypatch.setattr(sys, "executable", str(program))
+    told: list[Ended] = []
+    ended, _ = run_all([Child("one", ("check",), folder / "one")], 1, told.append, most_runs=3)
+    return ended, told
+
+
+@pytest.mark.parametrize(
+    ("fates", "runs"),
+    [
+        ([("unknown", 4, _LATE), ("pass", 0, _IN_TIME)], 2),
+        ([("unknown", 4, _LATE)] * 4, 3),
+        ([("unknown", 4, _LATE), ("fail", 1, _LATE)], 2),
+        ([("unknown", 4, _IN_TIME), ("pass", 0, _IN_TIME)], 1),
+        ([("fail", 1, _LATE), ("pass", 0, _IN_TIME)], 1),
+    ],
+)
+def test_only_what_lateness_may_explain_is_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fates: list[tuple[str, int, int]], runs: int
+) -> None:
+    (one,), told = ends(tmp_path, monkeypatch, fates)
+    assert one.result == {"verdict": fates[runs - 1][0]}
+    assert [t.void for t in told] == ["observer was late by 0.040 s"] * (runs - 1) + [""]
+    kept = ["one", *(f"one-void{number}" for number in range(1, runs))]
+    assert sorted(path.parent.name for path in tmp_path.glob("*/result.json")) == kept
+
+
+def test_one_that_ends_as_failed_without_a_result_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    child = Child("one", ("run",), tmp_path / "one")
+    ended, interrupted = run_all([child], 1, lambda _: None)
+    assert (ended, interrupted) == ([Ended(child, None, "exit code 1")], False)
