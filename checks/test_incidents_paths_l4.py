@@ -25,7 +25,8 @@ def calm(verdicts: list[Verdict], client: str) -> Verdict:
 def filter_icmp(drill: Drill) -> list[Event]:
     """From the steady state on all ICMP to `clx` is dropped; what directors told of packets too big, ever.
 
-    A client remembers what either of them told it, be it that one was MASTER for a moment only.  What `clx` has learnt of the path is forgotten, as it is after ten minutes (mtu_expires).
+    A client remembers what either of them told it, be it that one was MASTER for a moment only.  What `clx`
+    has learnt of the path is forgotten, as it is after ten minutes (mtu_expires).
     """
     drill.steady()
     fabric = drill.testbed.fabric
