@@ -23,9 +23,10 @@ def calm(verdicts: list[Verdict], client: str) -> Verdict:
 
 
 def filter_icmp(drill: Drill) -> list[Event]:
-    """From the steady state on all ICMP to `clx` is dropped; what the director told of packets too big.
+    """From the steady state on all ICMP to `clx` is dropped; what directors told of packets too big, ever.
 
-    What a client has learnt of the path before is forgotten, as it is after ten minutes (mtu_expires).
+    A client remembers what either of them told it, be it that one was MASTER for a moment only.  What `clx`
+    has learnt of the path is forgotten, as it is after ten minutes (mtu_expires).
     """
     drill.steady()
     fabric = drill.testbed.fabric
@@ -34,7 +35,8 @@ def filter_icmp(drill: Drill) -> list[Event]:
     drill.watch(1.5)
     drill.finish()
     # What one director has told of a path, a client knows of it for the other as well.
-    return [e for e in drill.testbed.recorder.timeline.of("icmp", segment="lan") if e.node in ("lb1", "lb2")]
+    told = drill.testbed.recorder.timeline.of("icmp", segment="lan")
+    return [e for e in told if e.node in ("lb1", "lb2")]
 
 
 @pytest.mark.saboteur
@@ -51,6 +53,9 @@ def test_large_requests_hang_behind_a_filter_of_icmp(drill: Drill, judge: Judge)
     assert calm(verdicts, "cl").status is Status.PASS
     assert {(e.what, e.mtu) for e in told} == {("fragmentation needed", 1500 - 20)}
     assert {e.dst for e in told} == {"10.0.0.10", "198.51.100.10"}
+    steady = drill.testbed.recorder.timeline.first("phase", name="steady")
+    assert steady is not None
+    assert any(e.t > steady.t and (e.node, e.dst) == ("lb1", "198.51.100.10") for e in told)
 
 
 @pytest.mark.control
