@@ -24,7 +24,7 @@ from harness.virtual.init import EXCHANGE, FOLDER, SCRATCH, small_stacks
 MARK, REAL_MARK = "virtual_time", "real_time"
 _REPORTS = f"{EXCHANGE}/reports"
 # What a guest's pytest can do without, and would be long in loading: of its own plugins, and of others'.
-_SPARED = ("cacheprovider", "debugging", "doctest", "junitxml", "pastebin", "stepwise")
+_SPARED = ("xdist", "cacheprovider", "hypothesispytest", "junitxml", "pastebin")
 _NOT_NEEDED = ("xdist.", "_hypothesis", "testinfra.")
 # Hours of virtual time are no hang: time that stands still is noticed outside.
 _SETTINGS = ("faulthandler_timeout=0",)
