@@ -18,13 +18,16 @@ from checks.judging import Judge, must_catch, must_hold
 from harness.drill import Drill
 from harness.timeline import Event
 
-PORTS: dict[str, Any] = {"client_ports": 30, **QUICK}
-"""As many as a client at a hundred attempts a second takes in a third of one."""
+PORTS: dict[str, Any] = {"client_ports": 60, **QUICK}
+"""As many as a client at fifty attempts a second takes in 1.2 s: long enough for its connections to end."""
 
 
 def unanswered(drill: Drill) -> Iterator[Event]:
-    """The attempts of `cl` that never had a connection."""
-    for attempt in drill.testbed.recorder.timeline.of("probe", client="cl", stream="new", result="timeout"):
+    """The attempts of `cl` that never had a connection, once all was steady."""
+    timeline = drill.testbed.recorder.timeline
+    steady = timeline.first("phase", name="steady")
+    assert steady is not None
+    for attempt in timeline.of("probe", client="cl", stream="new", result="timeout", since=steady.t):
         if attempt.get("detail") == "while connecting":
             yield attempt
 
@@ -41,7 +44,7 @@ def test_a_port_that_comes_again_waits_for_nothing(drill: Drill, judge: Judge) -
     NAT, where a director sees both halves.  Nor is anything dropped where nothing is tracked.
     """
     drill.steady()
-    drill.watch(1.0)
+    drill.watch(1.5)
     drill.finish()
     asked = drill.testbed.recorder.timeline.of("access", path="/version")
     ports = Counter(e.peer for e in asked if e.peer.startswith("10.0.0.10:200"))
@@ -74,7 +77,7 @@ def test_a_drained_member_gets_new_connections_from_old_ports(drill: Drill, judg
     """With conn_reuse_mode 0, the old cure for that second, a port stays with its member: it never drains."""
     drill.steady()
     drill.strike("drain:m2")
-    drill.watch(1.0)
+    drill.watch(1.5)
     drill.finish()
     verdicts = judge()
     if drill.testbed.topology.options["conn_reuse_mode"]:

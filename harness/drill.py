@@ -84,12 +84,13 @@ class Drill:
     def steady(self, within_s: float | None = None) -> None:
         """Wait until every client is served and the owner has not changed for a while; take a baseline.
 
+        Neighbours know where the owner is, too: what the standby passes on by mistake ends with the standby.
         `within_s` is for who knows from the configuration by when that must be so.  Raises NotSteady, which
         tells what was seen last.
         """
         patience_s = _STEADY_S + 4 * self._down_s() + self._streak_s() if within_s is None else within_s
         try:
-            self._settle("before the fault", time.monotonic_ns(), patience_s)
+            self._settle("before the fault", time.monotonic_ns(), patience_s, told=True)
         except WaitExpired as expired:
             raise NotSteady(f"no steady state: {expired}") from None
         self.testbed.recorder.emit("phase", name="steady")
@@ -274,11 +275,19 @@ class Drill:
         return True
 
     def _settle(
-        self, when: str, since_ns: int, timeout_s: float, least_s: float = 0.0, downs: float = 1.2
+        self,
+        when: str,
+        since_ns: int,
+        timeout_s: float,
+        least_s: float = 0.0,
+        downs: float = 1.2,
+        *,
+        told: bool = False,
     ) -> None:
         """Wait until owners have been the same for so many down intervals, and clients are served.
 
-        Where an owner does not change, no less than `least_s` is waited for that.
+        Where an owner does not change, no less than `least_s` is waited for that.  `told`: neighbours have
+        to know where the owner is, too.
         """
         situation, recorder = self.testbed.situation, self.testbed.recorder
         preempt_delay_s = self._preempt_delay_s()
@@ -292,6 +301,8 @@ class Drill:
 
         def settled() -> bool:
             if self.testbed.expects_vrrp and not situation.owner_of:
+                return False
+            if told and situation.mistold():
                 return False
             served = all(situation.streak.get(client, 0) >= _STREAK for client in self.testbed.awaited)
             return served and time.monotonic_ns() >= calm_at()

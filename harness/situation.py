@@ -17,6 +17,10 @@ class Situation:
         self.owner_since: dict[int, int] = {}
         self.last_advert: dict[int, Event] = {}
         self.adverts = 0
+        self.announcers: set[str] = set()
+        """Who ever announced a VRID."""
+        self.told_by: dict[str, str] = {}
+        """Who told all neighbours last that an address is its own (gratuitous ARP)."""
         self.holders: dict[str, set[str]] = {}
         """Which nodes have each address (without its prefix length)."""
         self.streak: dict[str, int] = {}
@@ -33,6 +37,8 @@ class Situation:
             self._probe(event)
         elif event.kind == "address":
             self._address(event)
+        elif event.kind == "arp" and event.gratuitous:
+            self.told_by[event.sender_ip] = event.node
         elif event.kind == "node" and event.state == "crashed":
             for nodes in self.holders.values():
                 nodes.discard(event.node)
@@ -42,6 +48,7 @@ class Situation:
         if event.priority == 0 or event.get("bad"):
             return
         vrid = event.vrid
+        self.announcers.add(event.node)
         if self.owner_of.get(vrid) != event.node:
             self.owner_of[vrid] = event.node
             self.owner_since[vrid] = event.t
@@ -71,6 +78,19 @@ class Situation:
         for client in self.streak:
             self.streak[client] = 0
 
+    def mistold(self) -> str:
+        """Which address the neighbours were last told to be at another router's than its owner's, or nothing.
+
+        Two that begin together may both announce it for a moment, and the one that gives way may be the last
+        to be heard.  keepalived tells its neighbours again after garp_master_delay (5 s).
+        """
+        for vrid, advert in self.last_advert.items():
+            for address in advert.addresses:
+                teller = self.told_by.get(address)
+                if teller in self.announcers and teller != self.owner_of.get(vrid):
+                    return f"neighbours were told last that {teller} has {address}"
+        return ""
+
     @property
     def owner(self) -> str | None:
         """Who announced the first VIP (of the lowest VRID) last, or None before the first advertisement."""
@@ -86,4 +106,4 @@ class Situation:
             f"{client} {self.answered.get(client, 0)} answered, {self.lost.get(client, 0)} lost"
             for client in sorted({*self.answered, *self.lost})
         )
-        return f"{owners}; {clients or 'no probe has ended yet'}"
+        return "; ".join(filter(None, (owners, self.mistold(), clients or "no probe has ended yet")))
