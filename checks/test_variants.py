@@ -39,7 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "priorities": "opposite",
         "unicast": True,
     },
-    "version-2-preempt-delay": {"vrrp_version": 2, "advert_int": 1, "preempt_delay": 1},
+    "version-2-preempt-delay": {"vrrp_version": 2, "advert_int": 1, "preempt_delay": 1, "probe_rate": 20},
 }
 
 

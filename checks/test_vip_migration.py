@@ -28,7 +28,7 @@ def test_the_vip_moves_within_its_bound(drill: Drill, judge: Judge, fault: str) 
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.testbed("vip-l7", vrrp_version=2, advert_int=1)
+@pytest.mark.testbed("vip-l7", vrrp_version=2, advert_int=1, probe_rate=20)
 def test_the_vip_moves_within_its_bound_with_version_2(drill: Drill, judge: Judge, fault: str) -> None:
     drill.run(fault, heal=False)
     must_hold(judge(), "vip-migration", "client-outage", "single-owner")

@@ -121,9 +121,9 @@ def test_real_ipvs_serves_clients_and_everything_inside_is_seen(bed: Testbed) ->
     assert exited.status == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("fault", ["host-crash", "kernel-panic", "link-down"])
-def test_the_standby_takes_over_and_gives_back(bed: Testbed, fault: str) -> None:
-    with faults.parse(f"{fault}:lb1", bed) as acting:
+def test_the_standby_takes_over_and_gives_back(bed: Testbed) -> None:
+    """Other faults of such nodes are drilled in checks/test_vip_migration_l4.py."""
+    with faults.parse("kernel-panic:lb1", bed) as acting:
         taken = await_first(bed, "address", acting.injected_ns, node="lb2", address=f"{VIP}/24", change="add")
         # 3 adverts and a skew of less than one: RFC 9568, section 6.1.
         assert taken.t - acting.injected_ns <= 4 * ADVERT_S * 1e9 + SEEN_WITHIN_NS

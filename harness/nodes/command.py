@@ -27,8 +27,12 @@ _READ_BYTES = 65536
 
 
 def default_signals() -> list[int]:
-    """What Python ignores and a child must not inherit ignored."""
-    return [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT]
+    """What a child must not inherit ignored: what Python ignores, and what nohup(1) and shells do."""
+    return [
+        *(signal.SIGPIPE, signal.SIGXFSZ),
+        *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM),
+        *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
+    ]
 
 
 def start(
