@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.testbed import Testbed
 
 _PROPERTY = "vipdrill-void"
+_MOST_SHOWN = 120
 _reason_key = pytest.StashKey[str]()
 
 
@@ -22,7 +23,8 @@ def note(item: pytest.Item, error: BaseException, testbed: Testbed | None) -> No
     """Declare a test's run void, if its error is an unknown verdict of a testbed that was late."""
     if testbed is None or not isinstance(error, Inconclusive):
         return
-    item.stash[_reason_key] = lateness(testbed.recorder.timeline)
+    if late := lateness(testbed.recorder.timeline):
+        item.stash[_reason_key] = f"{late}: {str(error).partition(chr(10))[0][:_MOST_SHOWN]}"
 
 
 def told(reports: Iterable[object]) -> list[str]:
