@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -248,8 +248,11 @@ def test_who_keeps_time_from_going_on_is_named_and_ended(monkeypatch: pytest.Mon
     with guest_for("while :; do :; done") as guest:
         with pytest.raises(TestbedError, match=r"stands still.*: sh \("):
             guest.wait({})
-        processes = [pidfd_open(pid) for pid in session_of(guest.pid)]
-    assert processes
+        # Whoever was asked may fall over the question (harness/virtual/culprit.py), so some may be ending.
+        processes = [pidfd_open(guest.pid)]
+        for pid in session_of(guest.pid):
+            with suppress(ProcessLookupError):
+                processes.append(pidfd_open(pid))
     for process in processes:
         assert readable([process], 20.0), "a process of the guest outlived it"
         os.close(process)
