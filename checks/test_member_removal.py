@@ -74,6 +74,16 @@ def watch(drill: Drill, fault: str) -> None:
     drill.finish()
 
 
+def watch_deceived(drill: Drill, old: str, new: str, seconds: float) -> None:
+    """A member is killed while HAProxy checks otherwise than is known; what follows for so long."""
+    drill.steady()
+    reconfigure_secretly(drill.testbed, "lb1", "haproxy", old, new)
+    drill.watch(0.5)
+    drill.strike("kill:member")
+    drill.watch(seconds)
+    drill.finish()
+
+
 @pytest.mark.testbed("vip-l7", check="tcp", **QUICK)
 @pytest.mark.parametrize("fault", ["backend-status:member,paths=/readyz", "backend-hang", "backend-status"])
 def test_a_connection_alone_does_not_show_these(drill: Drill, judge: Judge, fault: str) -> None:
@@ -102,12 +112,7 @@ def test_a_missing_check_is_caught(drill: Drill, judge: Judge) -> None:
 @pytest.mark.testbed("vip-l7", **QUICK)
 def test_a_late_removal_is_caught(drill: Drill, judge: Judge) -> None:
     """HAProxy really checks every two seconds."""
-    drill.steady()
-    reconfigure_secretly(drill.testbed, "lb1", "haproxy", "inter 300ms", "inter 2s")
-    drill.watch(0.5)
-    drill.strike("kill:member")
-    drill.watch(2.0)
-    drill.finish()
+    watch_deceived(drill, "inter 300ms", "inter 2s", 2.0)
     must_catch(judge(), "member-removal", "removal")
 
 
@@ -115,12 +120,7 @@ def test_a_late_removal_is_caught(drill: Drill, judge: Judge) -> None:
 @pytest.mark.testbed("vip-l7", inter=1.0)
 def test_an_early_removal_is_caught(drill: Drill, judge: Judge) -> None:
     """HAProxy really checks five times as often."""
-    drill.steady()
-    reconfigure_secretly(drill.testbed, "lb1", "haproxy", "inter 1s", "inter 200ms")
-    drill.watch(0.5)
-    drill.strike("kill:member")
-    drill.watch(2.5)
-    drill.finish()
+    watch_deceived(drill, "inter 1s", "inter 200ms", 2.5)
     must_catch(judge(), "member-removal", "removal")
 
 
@@ -128,12 +128,7 @@ def test_an_early_removal_is_caught(drill: Drill, judge: Judge) -> None:
 @pytest.mark.testbed("vip-l7", **QUICK)
 def test_a_hundred_failures_to_wait_for_are_caught(drill: Drill, judge: Judge) -> None:
     """HAProxy really waits for a hundred failed checks."""
-    drill.steady()
-    reconfigure_secretly(drill.testbed, "lb1", "haproxy", "fall 2", "fall 100")
-    drill.watch(0.5)
-    drill.strike("kill:member")
-    drill.watch(2.0)
-    drill.finish()
+    watch_deceived(drill, "fall 2", "fall 100", 2.0)
     must_catch(judge(), "member-removal", "removal")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from harness.errors import UsageError
 from harness.topology import Option
@@ -13,6 +13,8 @@ from harness.topology import Option
 @dataclass(frozen=True)
 class Choices:
     """An architecture's options."""
+
+    known: ClassVar[tuple[Option, ...]] = ()
 
     options: Mapping[str, Any]
 
@@ -38,9 +40,18 @@ class Choices:
         """An option that holds lines, separated by ';'."""
         return tuple(line.strip() for line in self[name].split(";") if line.strip())
 
-    def refuse_given(self, known: Iterable[Option], names: tuple[str, ...], why: str) -> None:
+    def refuse_given(self, names: tuple[str, ...], why: str) -> None:
         """Raise UsageError for those of these options that have not their defaults, as nothing reads them."""
-        defaults = {option.name: option.default for option in known}
+        defaults = {option.name: option.default for option in self.known}
         given = ["--" + name.replace("_", "-") for name in names if self[name] != defaults[name]]
         if given:
             raise UsageError(f"{', '.join(given)} would have no effect: {why}")
+
+    def check_numbers(self, ranges: Iterable[tuple[str, float, float]], seconds: Iterable[str]) -> None:
+        """Raise UsageError for the first that is not between its least and most, or is no time of a timer."""
+        for name, least, most in ranges:
+            if not least <= self[name] <= most:
+                raise UsageError(f"{name} must be between {least} and {most}, not {self[name]:g}")
+        for name in seconds:
+            if not 0.001 <= self[name] <= 3600:
+                raise UsageError(f"{name} must be between 0.001 and 3600 seconds, not {self[name]:g}")

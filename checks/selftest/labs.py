@@ -14,6 +14,7 @@ from typing import IO
 
 from typer.testing import CliRunner
 
+from checks.patience import SOON_S
 from checks.selftest.terminals import Terminal
 from harness import cli, paths
 from harness.errors import VipdrillError
@@ -23,13 +24,12 @@ from harness.lab.client import Client
 COMMAND = [sys.executable, "-m", "harness"]
 _SHARED = ("images", "pki")
 _OF_THEIR_OWN = ("up", "exec", "shell", "pcap")
-_PATIENCE_S = 60.0
 
 
 def next_line(stream: IO[str] | None, words: str = "") -> str:
     """The next line of a command's output that has these words in it; no more is taken from the stream."""
     assert stream is not None
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + SOON_S
     said = b""
     while not (said.endswith(b"\n") and words.encode() in said.splitlines()[-1]):
         left = max(0.0, deadline - time.monotonic())
@@ -57,7 +57,7 @@ class Labs:
         self._terminals: list[Terminal] = []
 
     def run(
-        self, *words: str, stdin: str | None = None, timeout_s: float = 60.0
+        self, *words: str, stdin: str | None = None, timeout_s: float = SOON_S
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of vipdrill to its end; one that needs no streams of its own in this very process."""
         if words[0] not in _OF_THEIR_OWN:

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from checks.patience import SOON_S
 from checks.selftest.labs import COMMAND, Labs, next_line
 from checks.selftest.test_leaks import Traces, descendants
 from harness.lab import registry
 from harness.lab.channel import Channel, connect, encode
 from harness.report.pcapng import PcapFile
-
-_ENDS_S = 60.0
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def test_commands_in_nodes(labs: Labs) -> None:
     running = labs.start("exec", "lb1", "--", "sh", "-c", script)
     next_line(running.stdout, "ready")
     os.killpg(running.pid, signal.SIGINT)
-    assert running.communicate(timeout=_ENDS_S) == ("caught\n", "")
+    assert running.communicate(timeout=SOON_S) == ("caught\n", "")
     assert running.returncode == 3
 
     # Who is killed takes the command along: it is hung up on.
@@ -106,7 +105,7 @@ def test_commands_in_nodes(labs: Labs) -> None:
     next_line(capture.stderr, "listening")
     labs.does("exec", "lb2", "--", "tcpdump", "-n", "-i", "eth0", "-c", "3", "vrrp")
     os.killpg(capture.pid, signal.SIGINT)
-    capture.communicate(timeout=_ENDS_S)
+    capture.communicate(timeout=SOON_S)
     assert capture.returncode == 0
     with packets.open("rb") as file:
         frames = list(PcapFile(file))
@@ -169,14 +168,14 @@ def test_faults_act_until_healed_or_for_a_while(labs: Labs) -> None:
     waiting = labs.start("fault", "kill:lb2/haproxy", "--for", "1h")
     next_line(waiting.stdout, "Ctrl-C heals")
     os.killpg(waiting.pid, signal.SIGINT)
-    out, _ = waiting.communicate(timeout=_ENDS_S)
+    out, _ = waiting.communicate(timeout=SOON_S)
     assert (waiting.returncode, "is healed" in out) == (0, True)
 
     # Somebody else may be quicker.
     waiting = labs.start("fault", "kill:lb2/haproxy", "--for", "1h")
     next_line(waiting.stdout)
     labs.does("heal")
-    out, _ = waiting.communicate(timeout=_ENDS_S)
+    out, _ = waiting.communicate(timeout=SOON_S)
     assert (waiting.returncode, "is healed" in out) == (0, True)
 
     # Nobody is left to wait: it is healed as if interrupted.
@@ -185,7 +184,7 @@ def test_faults_act_until_healed_or_for_a_while(labs: Labs) -> None:
     with labs.client("lab") as client:
         client.ask("subscribe", kinds=["fault"])
         waiting.kill()
-        waiting.communicate(timeout=_ENDS_S)
+        waiting.communicate(timeout=SOON_S)
         while (message := client.read()) is not None:
             if message.get("event", {}).get("state") == "healed":
                 break
@@ -246,7 +245,7 @@ def test_looking_at_a_lab(labs: Labs) -> None:
     assert "lb1 is down, by host-crash" in labs.fails("exec", "lb1", "--", "true", code=3)
 
     labs.does("down")
-    _, err = following.communicate(timeout=_ENDS_S)
+    _, err = following.communicate(timeout=SOON_S)
     assert (following.returncode, "has ended" in err) == (0, True)
 
 
@@ -279,7 +278,7 @@ def test_a_killed_holder_leaves_nothing(labs: Labs, victim: int) -> None:
     os.kill(pids[victim], signal.SIGKILL)
     traces.must_vanish()
     traces.close()
-    watching.communicate(timeout=_ENDS_S)
+    watching.communicate(timeout=SOON_S)
     assert "no lab is up" in labs.does("ps")
     assert [path.name for path in (labs.cache / "labs").iterdir()] == [".lock"]
     with labs.seen_from_here():
@@ -293,11 +292,11 @@ def test_what_is_not_built_to_its_end_leaves_no_lab(labs: Labs, number: int) -> 
     with labs.seen_from_here():
         info = None
         while info is None:
-            assert up.poll() is None, up.communicate(timeout=_ENDS_S)
+            assert up.poll() is None, up.communicate(timeout=SOON_S)
             info = next(iter(registry.running()), None)
     traces = Traces(descendants(holder_of(labs, "vip-l7")), labs.cache)
     os.killpg(up.pid, number)
-    _, error = up.communicate(timeout=_ENDS_S)
+    _, error = up.communicate(timeout=SOON_S)
     assert (up.returncode, "Traceback" in error) == (130 if number == signal.SIGINT else -number, False), (
         error
     )

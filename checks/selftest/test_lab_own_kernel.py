@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from checks.patience import SOON_S
 from checks.selftest.labs import Labs, next_line
 from harness.kernel import ladder
 from harness.lab.outlet import Outlet
 
 pytestmark = pytest.mark.skipif(bool(ladder.why_no_uml()), reason=ladder.why_no_uml())
-_ENDS_S = 60.0
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_commands_in_a_node_with_a_kernel_of_its_own(labs: Labs) -> None:
     running = labs.start("exec", "lb1", "--", "sh", "-c", script)
     next_line(running.stdout, "ready")
     os.killpg(running.pid, signal.SIGINT)
-    assert running.communicate(timeout=_ENDS_S) == ("caught\n", "")
+    assert running.communicate(timeout=SOON_S) == ("caught\n", "")
     assert running.returncode == 3
 
 

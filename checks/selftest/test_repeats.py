@@ -15,13 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checks.patience import ENDS_S
+from checks.patience import ENDS_S, SOON_S
 from checks.selftest.drilled import check, many
 from checks.selftest.labs import next_line
 from harness.repeats import plan, spreads
 from harness.session import Image
-
-_ENDS_S = 60.0
 
 
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 60))
@@ -97,7 +95,7 @@ def test_an_interruption_ends_all_of_them_and_keeps_what_there_is(
     next_line(process.stdout, "3 drills, 1 side by side")
     next_line(process.stdout, "VIP moved")
     os.kill(process.pid, signal.SIGINT)
-    told, said = process.communicate(timeout=_ENDS_S)
+    told, said = process.communicate(timeout=SOON_S)
     assert process.returncode == 130, told + said
     # On a busy machine the second may have ended before the interruption came.
     ended = re.search(r"interrupted after ([12]) of 3 drills", said)

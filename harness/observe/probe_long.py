@@ -5,7 +5,6 @@ They may be under way together (pipelined), so that a stall of the connection de
 
 from __future__ import annotations
 
-from harness.lean_json import dumps
 from harness.observe.lateness import STALE
 from harness.observe.probe_channel import Channel
 from harness.observe.probe_http import read_reply, request
@@ -89,8 +88,7 @@ class LongStream(Channel):
         self._seq += 1
         extra = self._extra
         if now - due > self._timeout_ns:
-            extra += f',"detail":{dumps(STALE)}'
-            self._reporter.tell(self._head, self._seq, due, now, "error", None, extra)
+            self._reporter.tell(self._head, self._seq, due, now, "error", None, STALE, extra)
             return
         self.under_way += 1
         if not self.opened:
@@ -153,8 +151,9 @@ class LongStream(Channel):
 
     def _finish(self, exchange: Exchange, result: str, member: str | None, detail: str) -> None:
         exchange.done = True
-        extra = exchange.extra + (f',"detail":{dumps(detail)}' if detail else "")
-        self._reporter.tell(self._head, exchange.seq, exchange.due, exchange.start, result, member, extra)
+        self._reporter.tell(
+            self._head, exchange.seq, exchange.due, exchange.start, result, member, detail, exchange.extra
+        )
         self.under_way -= 1
         if not self.under_way:
             self._on_idle()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from harness.lean_json import dumps
 from harness.observe.lateness import STALE
 from harness.observe.probe_channel import Channel
 from harness.observe.probe_http import read_reply, request
@@ -74,9 +73,8 @@ class Attempt(Channel):
 
     def _finish(self, result: str, member: str | None, detail: str) -> None:
         self.done = True
-        extra = f',"detail":{dumps(detail)}' if detail else ""
         stream = self._stream
-        stream.reporter.tell(stream.head, self.seq, self.due, self.start, result, member, extra)
+        stream.reporter.tell(stream.head, self.seq, self.due, self.start, result, member, detail)
         stream.finished()
 
 
@@ -107,8 +105,7 @@ class NewStream:
     def _launch(self, due: int, now: int) -> None:
         self._seq += 1
         if now - due > self.timeout_ns:
-            extra = f',"detail":{dumps(STALE)}'
-            self.reporter.tell(self.head, self._seq, due, now, "error", None, extra)
+            self.reporter.tell(self.head, self._seq, due, now, "error", None, STALE)
             return
         self.under_way += 1
         attempt = Attempt(self, self._seq, due, now)

@@ -38,10 +38,20 @@ class Reporter:
         return f'"client":{dumps(self._client)},"stream":"{stream}","target":"{target.label}"'.encode()
 
     def tell(
-        self, head: bytes, seq: int, due: int, start: int, result: str, member: str | None, extra: str = ""
+        self,
+        head: bytes,
+        seq: int,
+        due: int,
+        start: int,
+        result: str,
+        member: str | None,
+        detail: str = "",
+        extra: str = "",
     ) -> None:
-        """Record how an attempt ended, just now."""
+        """Record how an attempt ended, just now; `extra` are more fields, in JSON, each after a comma."""
         loop = self._loop
+        if detail:
+            extra += f',"detail":{dumps(detail)}'
         if result == "ok" and not extra:
             line = self._ok.get((head, member))
             if line is None:

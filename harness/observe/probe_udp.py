@@ -11,7 +11,6 @@ import _socket
 from select import EPOLLIN
 
 from harness import dns
-from harness.lean_json import dumps
 from harness.observe.lateness import STALE
 from harness.observe.probe_channel import result_of
 from harness.observe.probe_pace import Pace
@@ -152,8 +151,7 @@ class DatagramStream:
     def finish(self, question: Question, result: str, detail: str = "", member: str | None = None) -> None:
         """Tell how a question ended."""
         question.done = True
-        extra = f',"detail":{dumps(detail)}' if detail else ""
-        self._reporter.tell(self._head, question.seq, question.due, question.start, result, member, extra)
+        self._reporter.tell(self._head, question.seq, question.due, question.start, result, member, detail)
         self.under_way -= 1
         if not self.under_way:
             self._on_idle()

@@ -18,6 +18,19 @@ class Context(Protocol):
         """The folder of the testbed's certificates, or of those for certain server names."""
 
 
+class Agent:
+    """What services that are agents of ours have in common: no file, and they tell their readiness."""
+
+    ready_line = ""
+
+    def files(self) -> dict[str, str]:
+        """Nothing: its configuration goes to the agent directly."""
+        return {}
+
+    def validate(self, node: Node) -> None:
+        """Nothing can be wrong with it."""
+
+
 class Service(Protocol):
     """A daemon or a fake server on a node.
 

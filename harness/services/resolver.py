@@ -6,6 +6,8 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.services.base import Agent
+
 if TYPE_CHECKING:
     from harness.nodes.base import Node
     from harness.nodes.process import Process
@@ -13,21 +15,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Resolver:
+class Resolver(Agent):
     """Answers by UDP and TCP on each of its addresses, from that address, and tells its name (RFC 4892)."""
 
     node: str
     addresses: tuple[str, ...]
     port: int
     name: str = "resolver"
-    ready_line = ""
-
-    def files(self) -> dict[str, str]:
-        """Nothing: its configuration goes to the agent directly."""
-        return {}
-
-    def validate(self, node: Node) -> None:
-        """Nothing can be wrong with it."""
 
     def start(self, node: Node, context: Context) -> Process:
         """Start the agent; it tells its readiness as an event."""

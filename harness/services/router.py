@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.services.base import Agent
+
 if TYPE_CHECKING:
     from harness.nodes.base import Node
     from harness.nodes.process import Process
@@ -15,7 +17,7 @@ HTTPS_PORT, HTTP_PORT, HEALTH_PORT = 443, 80, 1936
 
 
 @dataclass(frozen=True)
-class Router:
+class Router(Agent):
     """TLS by SNI on 443, plain HTTP on 80, health on 1936, all on one address.
 
     `hosts` are its applications: host and insecureEdgeTerminationPolicy ("allow" or "redirect").  Each has
@@ -27,14 +29,6 @@ class Router:
     hosts: Mapping[str, str]
     default_name: str
     name: str = "router"
-    ready_line = ""
-
-    def files(self) -> dict[str, str]:
-        """Nothing: its configuration goes to the agent directly."""
-        return {}
-
-    def validate(self, node: Node) -> None:
-        """Nothing can be wrong with it."""
 
     def start(self, node: Node, context: Context) -> Process:
         """Start the agent; it tells its readiness as an event."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.services.base import Agent
+
 if TYPE_CHECKING:
     from harness.nodes.base import Node
     from harness.nodes.process import Process
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Site:
+class Site(Agent):
     """Answers everything on its ports; `ports` tell which of them speak TLS, `names` whose certificate."""
 
     node: str
@@ -21,14 +23,6 @@ class Site:
     names: tuple[str, ...]
     health: tuple[str, ...] = ()
     name: str = "site"
-    ready_line = ""
-
-    def files(self) -> dict[str, str]:
-        """Nothing: its configuration goes to the agent directly."""
-        return {}
-
-    def validate(self, node: Node) -> None:
-        """Nothing can be wrong with it."""
 
     def start(self, node: Node, context: Context) -> Process:
         """Start the agent; it tells its readiness as an event."""

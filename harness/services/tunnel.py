@@ -6,6 +6,8 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.services.base import Agent
+
 if TYPE_CHECKING:
     from harness.nodes.base import Node
     from harness.nodes.process import Process
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Tunnel:
+class Tunnel(Agent):
     """Takes packets of any tunnel out of their outer header; answers do not go by the tunnel.
 
     A kernel with the module ipip does it by `tunl0`; many have it not, so an agent does it here, for
@@ -21,14 +23,6 @@ class Tunnel:
     """
 
     name: str = "tunnel"
-    ready_line = ""
-
-    def files(self) -> dict[str, str]:
-        """Nothing."""
-        return {}
-
-    def validate(self, node: Node) -> None:
-        """Nothing can be wrong with it."""
 
     def start(self, node: Node, context: Context) -> Process:
         """Start the agent; it tells its readiness as an event."""

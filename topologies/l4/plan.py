@@ -102,6 +102,8 @@ CheckKind = Literal["tcp", "http", "ssl", "misc", "misc-dynamic", "none"]
 class Plan(Choices):
     """The options, checked, and what follows from them."""
 
+    known = OPTIONS
+
     @property
     def method(self) -> Method:
         """The forwarding in keepalived's word."""
@@ -156,12 +158,8 @@ def plan(options: Mapping[str, Any]) -> Plan:
     return made
 
 
-def _refuse_given(made: Plan, names: tuple[str, ...], why: str) -> None:
-    made.refuse_given(OPTIONS, names, why)
-
-
 def _numbers(made: Plan) -> None:
-    for name, least, most in (
+    ranges = (
         ("masters", 1, 50),
         ("routers", 1, 50),
         ("resolvers", 1, 50),
@@ -177,12 +175,8 @@ def _numbers(made: Plan) -> None:
         ("preempt_delay", 0, 1000),
         ("client_ports", 0, 10000),
         ("upload", 0, 1 << 20),
-    ):
-        if not least <= made[name] <= most:
-            raise UsageError(f"{name} must be between {least} and {most}, not {made[name]:g}")
-    for name in ("advert_int", "delay_loop", "connect_timeout"):
-        if not 0.001 <= made[name] <= 3600:
-            raise UsageError(f"{name} must be between 0.001 and 3600 seconds, not {made[name]:g}")
+    )
+    made.check_numbers(ranges, ("advert_int", "delay_loop", "connect_timeout"))
     words = [word for word in made["weights"].split("+") if word]
     if not all(word.isdigit() and int(word) <= 65535 for word in words):
         raise UsageError(f"weights are whole numbers from 0 to 65535 joined by '+', not {made['weights']!r}")
@@ -230,13 +224,13 @@ def _checks(made: Plan) -> None:
     if made.serves_resolvers and check not in ("auto", "tcp", "none"):
         raise UsageError("resolvers speak DNS, and keepalived asks them for a connection: choose --check tcp")
     if check in ("tcp", "misc", "misc-dynamic", "none"):
-        _refuse_given(made, _PAGE_ONLY, f"--check {check} asks for no page")
+        made.refuse_given(_PAGE_ONLY, f"--check {check} asks for no page")
     if not check.startswith("misc"):
-        _refuse_given(made, _SCRIPT_ONLY, f"--check {check} runs no script")
+        made.refuse_given(_SCRIPT_ONLY, f"--check {check} runs no script")
     if check.startswith("misc"):
-        _refuse_given(made, ("connect_timeout",), "a script has its own time-out; see --misc-timeout")
+        made.refuse_given(("connect_timeout",), "a script has its own time-out; see --misc-timeout")
     if check == "none":
-        _refuse_given(made, _CHECKS_ONLY, "--check none checks no member")
+        made.refuse_given(_CHECKS_ONLY, "--check none checks no member")
     if check == "misc-dynamic" and made["scheduler"] in ("rr", "lc"):
         raise UsageError(
             f"--scheduler {made['scheduler']} heeds no weights, so misc-dynamic sets them in vain"
@@ -245,19 +239,19 @@ def _checks(made: Plan) -> None:
 
 def _forwarding(made: Plan) -> None:
     if made["forwarding"] != "dr":
-        _refuse_given(made, ("two_nics",), "members have one interface; see --forwarding dr")
+        made.refuse_given(("two_nics",), "members have one interface; see --forwarding dr")
     if not made["two_nics"]:
-        _refuse_given(made, ("rp_filter",), "packets come by the one interface that there is; see --two-nics")
+        made.refuse_given(("rp_filter",), "packets come by the one interface that there is; see --two-nics")
     if made["forwarding"] != "tun":
-        _refuse_given(made, ("pmtu_disc",), "there is no tunnel; see --forwarding tun")
+        made.refuse_given(("pmtu_disc",), "there is no tunnel; see --forwarding tun")
     if not made.nat:
-        _refuse_given(
-            made, ("masquerade",), f"with --forwarding {made['forwarding']} members answer clients directly"
+        made.refuse_given(
+            ("masquerade",), f"with --forwarding {made['forwarding']} members answer clients directly"
         )
         why = f"with --forwarding {made['forwarding']} the client cl stands beside the members already"
-        _refuse_given(made, ("bystander",), why)
+        made.refuse_given(("bystander",), why)
     else:
-        _refuse_given(made, ("arp",), "with --forwarding nat no member has the VIP")
+        made.refuse_given(("arp",), "with --forwarding nat no member has the VIP")
         if made["priorities"] == "opposite":
             raise UsageError(
                 "with --forwarding nat the members' one gateway must be where the VIPs are, so the VIPs "
@@ -267,24 +261,24 @@ def _forwarding(made: Plan) -> None:
 
 def _persistence(made: Plan) -> None:
     if not made["persistence"]:
-        _refuse_given(made, ("expire_quiescent_template",), "there is no --persistence")
+        made.refuse_given(("expire_quiescent_template",), "there is no --persistence")
     elif not (made["inhibit_on_failure"] or made["check"] == "misc-dynamic"):
         why = "no member keeps its place with weight 0; see --inhibit-on-failure"
-        _refuse_given(made, ("expire_quiescent_template",), why)
+        made.refuse_given(("expire_quiescent_template",), why)
     if made["sync"] == "off":
-        _refuse_given(made, ("sync_threshold",), "there is no sync daemon; see --sync")
+        made.refuse_given(("sync_threshold",), "there is no sync daemon; see --sync")
 
 
 def _vips(made: Plan) -> None:
     if made["serve"] != "both":
-        _refuse_given(made, ("priorities",), "there is only one VIP; see --for both")
+        made.refuse_given(("priorities",), "there is only one VIP; see --for both")
     if not made.serves_routers:
-        _refuse_given(made, ("routers",), "no routers are served; see --for routers, --for both")
+        made.refuse_given(("routers",), "no routers are served; see --for routers, --for both")
     if not made.serves_resolvers:
         why = "no resolvers are served; see --for resolvers"
-        _refuse_given(made, ("resolvers", "ops"), why)
+        made.refuse_given(("resolvers", "ops"), why)
     if not made.serves_masters:
-        _refuse_given(made, ("masters", "upload"), "no masters are served; see --for masters, --for both")
+        made.refuse_given(("masters", "upload"), "no masters are served; see --for masters, --for both")
     if made["sync"] == "instance" and made["serve"] == "both" and not made.nat:
         raise UsageError(
             "the sync daemon follows one VRRP instance, and --for both has two: choose --sync both"

@@ -90,6 +90,8 @@ _SCRIPT_ONLY = ("script", "script_interval", "script_timeout", "script_fall", "s
 class Plan(Choices):
     """The options, checked, and what follows from them."""
 
+    known = OPTIONS
+
     @property
     def check(self) -> Kind:
         """How members are checked: http, tcp, or none."""
@@ -116,12 +118,8 @@ def plan(options: Mapping[str, Any]) -> Plan:
     return made
 
 
-def _refuse_given(made: Plan, names: tuple[str, ...], why: str) -> None:
-    made.refuse_given(OPTIONS, names, why)
-
-
 def _numbers(made: Plan) -> None:
-    for name, least, most in (
+    ranges = (
         ("masters", 1, 50),
         ("routers", 1, 50),
         ("priority1", 1, 255),
@@ -137,17 +135,15 @@ def _numbers(made: Plan) -> None:
         ("preempt_delay", 0, 1000),
         ("timeout_check", 0, 3600),
         ("arp_cache", 0, 86400),
-    ):
-        if not least <= made[name] <= most:
-            raise UsageError(f"{name} must be between {least} and {most}, not {made[name]:g}")
-    for name in ("advert_int", "inter", "script_interval", "script_timeout", "connect_timeout"):
-        if not 0.001 <= made[name] <= 3600:
-            raise UsageError(f"{name} must be between 0.001 and 3600 seconds, not {made[name]:g}")
+    )
+    made.check_numbers(
+        ranges, ("advert_int", "inter", "script_interval", "script_timeout", "connect_timeout")
+    )
 
 
 def _balancers(made: Plan) -> None:
     if made["balancers"] < 3:
-        _refuse_given(made, ("priority3",), "there are two balancers; see --balancers 3")
+        made.refuse_given(("priority3",), "there are two balancers; see --balancers 3")
 
 
 def check_vrrp(made: Mapping[str, Any]) -> None:
@@ -170,9 +166,9 @@ def _tracking(made: Plan) -> None:
     if made["track"] == "process":
         raise UsageError(TRACK_PROCESS_REFUSED)
     if not made["track"].startswith("script"):
-        _refuse_given(made, _SCRIPT_ONLY, f"--track {made['track']} runs no script")
+        made.refuse_given(_SCRIPT_ONLY, f"--track {made['track']} runs no script")
     if made["track"] != "script-weighted":
-        _refuse_given(made, ("weight",), "only --track script-weighted has a weight")
+        made.refuse_given(("weight",), "only --track script-weighted has a weight")
     elif 255 in (made["priority1"], made["priority2"]):
         raise UsageError("priority 255 is the address owner's and no weight changes it (keepalived.conf(5))")
 
@@ -191,21 +187,21 @@ def _proxy(made: Plan) -> None:
                 f"open-source Nginx has no active health checks, so no --check {made['check']}: it leaves a "
                 "member out after --max-fails failed connections, for --fail-timeout seconds"
             )
-        _refuse_given(made, _HAPROXY_ONLY, "Nginx has no active checks; see --max-fails, --fail-timeout")
+        made.refuse_given(_HAPROXY_ONLY, "Nginx has no active checks; see --max-fails, --fail-timeout")
         return
     if made.check != "http":
-        _refuse_given(made, ("check_path",), f"--check {made.check} asks for no path")
-    _refuse_given(made, _NGINX_ONLY, "HAProxy has active checks; see --inter, --fall, --rise")
+        made.refuse_given(("check_path",), f"--check {made.check} asks for no path")
+    made.refuse_given(_NGINX_ONLY, "HAProxy has active checks; see --inter, --fall, --rise")
     if made.check == "none":
-        _refuse_given(made, _HAPROXY_ONLY, "--check none checks no member")
+        made.refuse_given(_HAPROXY_ONLY, "--check none checks no member")
 
 
 def _vips(made: Plan) -> None:
     if made["serve"] != "both":
-        _refuse_given(made, ("priorities",), "there is only one VIP; see --for both")
+        made.refuse_given(("priorities",), "there is only one VIP; see --for both")
     if not made.serves_routers:
-        _refuse_given(made, ("routers",), "no routers are served; see --for routers, --for both")
+        made.refuse_given(("routers",), "no routers are served; see --for routers, --for both")
     if not made.serves_masters:
-        _refuse_given(made, ("masters",), "no masters are served; see --for masters, --for both")
+        made.refuse_given(("masters",), "no masters are served; see --for masters, --for both")
     if made["bind"] == "any":
-        _refuse_given(made, ("nonlocal_bind",), "--bind any listens everywhere")
+        made.refuse_given(("nonlocal_bind",), "--bind any listens everywhere")
