@@ -11,11 +11,10 @@ from harness.kernel import namespaces
 from harness.nodes.base import Node
 
 _TIMEOUT_S = 5.0
+# With what each reads.
 _COMMANDS = (
-    ("ip", "-brief", "address"),
-    ("ip", "route"),
-    ("ip", "neigh"),
-    ("ss", "-Htn", "state", "connected"),
+    (("ip", "-batch", "-"), b"address\nroute\nneigh\n"),
+    (("ss", "-Htn", "state", "connected"), b""),
 )
 # A file that a service or the kernel keeps while it runs, and what to ask then.
 _IF_THERE = {
@@ -40,10 +39,11 @@ def snapshot(nodes: Mapping[str, Node], folder: Path) -> None:
 def _state_of(node: Node) -> str:
     parts = []
     try:
-        commands = [*_COMMANDS, *(ask for path, ask in _IF_THERE.items() if node.exists(path))]
-        for command in commands:
-            done = node.status(command, timeout_s=_TIMEOUT_S)
-            parts.append(f"# {' '.join(command)}\n{done.stdout}{done.stderr}")
+        commands = [*_COMMANDS, *((ask, b"") for path, ask in _IF_THERE.items() if node.exists(path))]
+        for command, read in commands:
+            done = node.status(command, timeout_s=_TIMEOUT_S, stdin=read)
+            asked = ", ".join(read.decode().split())
+            parts.append(f"# {' '.join(command)} {asked}".rstrip() + f"\n{done.stdout}{done.stderr}")
     except TestbedError as error:
         parts.append(f"# {error}\n")
     return "\n".join(parts)

@@ -11,7 +11,7 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 from ipaddress import ip_interface
@@ -214,17 +214,20 @@ class Testbed:
         """Put every service's files in place and let its own syntax check judge them, all side by side."""
         hosts = self._hosts()
         _together([partial(self._install_on, spec, hosts) for spec in self.topology.nodes])
-        _together(
-            [
-                partial(s.validate, self.nodes[spec.name])
-                for spec in self.topology.nodes
-                for s in spec.services
-            ]
-        )
+        _together(list(self._validations()))
         for spec in self.topology.nodes:
             for service in spec.services if not spec.opaque else ():
                 for path, text in service.files().items():
                     self.recorder.emit("config", node=spec.name, service=service.name, path=path, text=text)
+
+    def _validations(self) -> Iterator[Callable[[], None]]:
+        """The syntax checks of all services; what several nodes have is checked on the first of them."""
+        known: list[Service] = []
+        for spec in self.topology.nodes:
+            for service in spec.services:
+                if service not in known:
+                    known.append(service)
+                    yield partial(service.validate, self.nodes[spec.name])
 
     def _install_on(self, spec: NodeSpec, hosts: str) -> None:
         node = self.nodes[spec.name]
