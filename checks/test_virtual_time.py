@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -241,6 +242,42 @@ def test_hours_pass_in_a_moment_and_the_exit_code_comes_out() -> None:
         )
     assert outcome["status"] == 7
     assert after - before == pytest.approx(14400, abs=0.1)
+
+
+# Each of a guest's clocks, by a glance (`harness/virtual/glance.c`) between two answers of its kernel: in
+# a program, and in what it forks.  Printed is the longest of all the times between the kernel's two answers.
+GLANCES = """
+import ctypes, os, time
+kernel, answer = ctypes.CDLL(None).syscall, (ctypes.c_int64 * 2)()
+def asked(clock):
+    kernel(228, clock, answer)
+    return answer[0] * 10**9 + answer[1]
+def longest():
+    between = []
+    for clock in (time.CLOCK_MONOTONIC, time.CLOCK_REALTIME) * 2000:
+        before, glance, after = asked(clock), time.clock_gettime_ns(clock), asked(clock)
+        assert before < glance < after, (clock, before, glance, after)
+        between.append(after - before)
+    return max(between)
+print(longest(), sum(line.endswith("/clock") for line in open("/proc/self/maps").read().split()), flush=True)
+child = os.fork()
+if not child:
+    print(longest(), flush=True)
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_glance_at_the_clock_shows_what_the_kernel_says() -> None:
+    """Between any two of its answers, to the microsecond; and programs do glance."""
+    with guest_for(f"exec {sys.executable} -IS -c {shlex.quote(GLANCES)}") as guest:
+        outcome = guest.wait({})
+        said = (guest.exchange / "stdout").read_text().split()
+        assert (outcome["status"], len(said)) == (0, 3), (guest.exchange / "stderr").read_text()
+    longest_ns, mapped, longest_in_child_ns = map(int, said)
+    assert mapped == 1
+    # Each of the three moves the clock on by a microsecond, the kernel perhaps by a few for work of its own.
+    assert max(longest_ns, longest_in_child_ns) < _EXACT_S * 1e9
 
 
 def test_who_keeps_time_from_going_on_is_named_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:

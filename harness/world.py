@@ -6,8 +6,12 @@ import os
 
 REAL, VIRTUAL = "real", "virtual"
 MARK = "VIPDRILL_WORLD"
-# Libraries of `harness.virtual.library` that programs in a guest are started with: ours, and those in nodes.
-PRELOAD, IN_NODES = "LD_PRELOAD", "VIPDRILL_IN_NODES"
+# What programs of a guest are started with, its nodes' too: libraries, and the page with the time.
+START = "/run/vipdrill-start"
+EAGER, GLANCE, FRUGAL = (f"{START}/{name}.so" for name in ("eager", "glance", "frugal"))
+CLOCK = f"{START}/clock"
+# With an auditing library (rtld-audit(7)) the C library has less room for the thread-local storage of others.
+_TUNED = "glibc.rtld.optional_static_tls=16384"
 
 
 def name() -> str:
@@ -20,6 +24,8 @@ def virtual() -> bool:
     return name() == VIRTUAL
 
 
-def environment() -> dict[str, str]:
-    """What a program of ours has in its environment in this world, beside what it has in the other."""
-    return {PRELOAD: os.environ[PRELOAD]} if virtual() and PRELOAD in os.environ else {}
+def environment(*, ours: bool = False) -> dict[str, str]:
+    """What a program, one of a node's or of `ours`, has in its environment in this world only."""
+    if not virtual():
+        return {}
+    return {"LD_AUDIT": EAGER, "LD_PRELOAD": GLANCE if ours else FRUGAL, "GLIBC_TUNABLES": _TUNED}

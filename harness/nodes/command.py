@@ -14,15 +14,7 @@ from harness.kernel import syscalls as sc
 from harness.nodes.base import Completed
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# In virtual time a program starts with a library (`harness/virtual/eager.c`), which it finds in every node.
-PRELOADED = "/run/vipdrill-start.so"
-ENVIRONMENT = {
-    "PATH": PATH,
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-    "TERM": "dumb",
-    **({world.PRELOAD: PRELOADED} if world.virtual() else {}),
-}
+ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb", **world.environment()}
 _READ_BYTES = 65536
 
 

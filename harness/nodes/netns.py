@@ -28,7 +28,7 @@ from harness.kernel import syscalls as sc
 from harness.kernel.waiting import readable
 from harness.nodes import command
 from harness.nodes.base import Completed
-from harness.nodes.command import ENVIRONMENT, PRELOADED, Command, default_signals
+from harness.nodes.command import ENVIRONMENT, Command
 from harness.nodes.copying import Copying
 from harness.nodes.process import HostProcess, await_stop
 
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from harness.fabric.fabric import Port
     from harness.topology import NodeSpec
 
-# The new proc must be mounted by a process of the new PID namespace, so init's shell does that.
-_INIT = "mount -t proc -o nosuid,nodev,noexec proc /proc && echo up >&3 && exec catatonit -P 3>&-"
+_INIT = ("catatonit", "-P")
+# Mounted by a process of the new PID namespace, as proc shows the namespace of who mounts it (proc(5)).
+_MOUNT_PROC = ("mount", "-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _ROOT = str(Path(__file__).resolve().parents[2])
 _READY_S = 20.0
@@ -109,26 +110,16 @@ class NetnsNode(Copying):
         self.netns = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         sc.sethostname(self.name)
         self._mount_root()
-        ready, ready_write = os.pipe()
+        self._init_pid = command.start(self.name, _INIT, ENVIRONMENT, _quiet_streams())
+        self._init = sc.pidfd_open(self._init_pid)
+        mounting = Command(self.name, _MOUNT_PROC, b"")
         try:
-            self._init_pid = os.posix_spawn(
-                "/bin/sh",
-                ["sh", "-c", _INIT],
-                ENVIRONMENT,
-                file_actions=[(os.POSIX_SPAWN_DUP2, ready_write, 3), *_quiet_streams()],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=default_signals(),
-            )
-            self._init = sc.pidfd_open(self._init_pid)
-            os.close(ready_write)
-            ready_write = -1
-            if not readable([ready], _READY_S) or not os.read(ready, 3):
-                raise TestbedError(f"node {self.name} did not boot: its init could not mount /proc")
+            mounting.start()
+            done = mounting.finish(_READY_S)
         finally:
-            os.close(ready)
-            if ready_write >= 0:
-                os.close(ready_write)
+            mounting.close()
+        if not done.ok:
+            raise TestbedError(f"node {self.name} did not boot: {done.stderr.strip() or done.status}")
         Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 0")
 
     def _mount_root(self) -> None:
@@ -145,9 +136,9 @@ class NetnsNode(Copying):
         os.chmod(f"{root}/dev/shm", 0o1777)  # noqa: S103  # every user of a node may share memory
         sc.mount("run", f"{root}/run", "tmpfs", sc.MS_NOSUID | sc.MS_NODEV, "mode=0755")
         sc.mount("sysfs", f"{root}/sys", "sysfs", sc.MS_RDONLY | sc.MS_NOSUID | sc.MS_NODEV | sc.MS_NOEXEC)
-        if library := os.environ.get(world.IN_NODES):
-            Path(root, PRELOADED[1:]).touch()
-            sc.mount(library, f"{root}{PRELOADED}", "", sc.MS_BIND)
+        if world.virtual():
+            os.mkdir(root + world.START)
+            sc.mount(world.START, root + world.START, "", sc.MS_BIND)
         self._furnish(root)
         os.chdir(root)
         # proc of the bubble stays readable until init mounts the node's own over it.
@@ -339,7 +330,7 @@ class NetnsNode(Copying):
             (os.POSIX_SPAWN_DUP2, events_write, 1),
             (os.POSIX_SPAWN_DUP2, output, 2),
         ]
-        environment = {**ENVIRONMENT, "PYTHONHASHSEED": "0", **world.environment()}
+        environment = {**ENVIRONMENT, "PYTHONHASHSEED": "0", **world.environment(ours=True)}
         os.set_blocking(events, False)
 
         def start() -> HostProcess:

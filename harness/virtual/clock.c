@@ -11,51 +11,21 @@
  *
  * The timer's signal is raised here and nowhere else, at a look at the clock or at a wait, so that a guest is
  * never interrupted by what the host does meanwhile: it is one computation, and the seed decides all of it.
- *
- * Of the C library no more than errno is used, as this is compiled on one and loaded beside another.
  */
 
-#if !defined(__x86_64__) || !defined(__linux__)
-#error "User-Mode Linux is for x86-64"
-#endif
+#include "page.h"
 
-typedef unsigned long long u64;
-typedef long long s64;
-
-struct timespec { s64 seconds, nanoseconds; };
 struct itimerspec { struct timespec interval, value; };
 struct pollfd { int fd; short events, happened; };
 
-enum { SYS_POLL = 7, SYS_MMAP = 9, SYS_GETPID = 39, SYS_OPEN = 2, SYS_CLOSE = 3, SYS_RT_SIGSUSPEND = 130, SYS_GETTID = 186,
-       SYS_TGKILL = 234, SYS_SIGNALFD4 = 289 };
-enum { O_RDWR = 2, PROT_READ_WRITE = 3, MAP_SHARED = 1, SIGALRM = 14, SIGSET_BYTES = 8 };
-enum { CLOCK_REALTIME = 0, CLOCK_REALTIME_COARSE = 5 };
+enum { SYS_POLL = 7, SYS_GETPID = 39, SYS_RT_SIGSUSPEND = 130, SYS_GETTID = 186, SYS_TGKILL = 234, SYS_SIGNALFD4 = 289 };
+enum { SIGALRM = 14, SIGSET_BYTES = 8 };
 
-#define SECOND_NS 1000000000ull
-#define STEP_NS 1000ull
-#define PAGE_BYTES 4096
-
-/* What who started the guest can see of it: a page of a file that both have mapped. */
-struct page { u64 now_ns, looks, waits; };
-
-static struct page unseen;
+static struct page unseen = { .expiry_ns = NEVER_NS };
 static volatile struct page *page = &unseen;
 static u64 start_ns, random_state;
-static u64 expiry_ns, interval_ns;
-static int armed, timer_fd = -1;
-
-static long call(long number, long a, long b, long c, long d, long e, long f)
-{
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long result;
-
-	__asm__ volatile("syscall" : "=a"(result)
-			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
-}
+static u64 interval_ns;
+static int timer_fd = -1;
 
 /* The decimal value of NAME=... in the environment, or 0. */
 static u64 number(char **environment, const char *name)
@@ -78,27 +48,17 @@ static u64 number(char **environment, const char *name)
 /* The C library gives what it gives main() to constructors too. */
 __attribute__((constructor)) static void begin(int count, char **arguments, char **environment)
 {
-	long fd, address;
-
 	(void)count, (void)arguments;
 	random_state = number(environment, "VIPDRILL_SEED");
 	start_ns = number(environment, "VIPDRILL_START_S") * SECOND_NS;
-	fd = call(SYS_OPEN, (long)"/log/clock", O_RDWR, 0, 0, 0, 0);
-	if (fd < 0)
-		return;
-	address = call(SYS_MMAP, 0, PAGE_BYTES, PROT_READ_WRITE, MAP_SHARED, fd, 0);
-	if (address > 0 || address < -PAGE_BYTES)
-		page = (struct page *)address;
-	call(SYS_CLOSE, fd, 0, 0, 0, 0, 0);
+	page = mapped("/log/clock", &unseen);
+	page->expiry_ns = NEVER_NS;
 }
 
 /* The timer has expired: it is set anew if it is periodic, and its signal raised. */
 static void expire(void)
 {
-	if (interval_ns)
-		expiry_ns += interval_ns;
-	else
-		armed = 0;
+	page->expiry_ns = interval_ns ? page->expiry_ns + interval_ns : NEVER_NS;
 	call(SYS_TGKILL, call(SYS_GETPID, 0, 0, 0, 0, 0, 0), call(SYS_GETTID, 0, 0, 0, 0, 0, 0), SIGALRM, 0, 0, 0);
 }
 
@@ -108,7 +68,7 @@ int clock_gettime(int clock, struct timespec *time)
 
 	page->looks++;
 	page->now_ns += STEP_NS;
-	if (armed && page->now_ns >= expiry_ns)
+	if (page->now_ns >= page->expiry_ns)
 		expire();
 	now_ns = page->now_ns;
 	if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
@@ -141,15 +101,15 @@ int timer_settime(void *timer, int flags, const struct itimerspec *new, struct i
 	(void)timer, (void)flags;
 	if (old)
 		old->interval.seconds = old->interval.nanoseconds = old->value.seconds = old->value.nanoseconds = 0;
-	armed = value_ns != 0;
-	interval_ns = armed ? (u64)new->interval.seconds * SECOND_NS + (u64)new->interval.nanoseconds : 0;
-	expiry_ns = page->now_ns + value_ns;
+	interval_ns = value_ns ? (u64)new->interval.seconds * SECOND_NS + (u64)new->interval.nanoseconds : 0;
+	page->expiry_ns = value_ns ? page->now_ns + value_ns : NEVER_NS;
 	return 0;
 }
 
 int timer_gettime(void *timer, struct itimerspec *left)
 {
-	u64 left_ns = !armed ? 0 : expiry_ns > page->now_ns ? expiry_ns - page->now_ns : 1;
+	u64 expiry_ns = page->expiry_ns;
+	u64 left_ns = expiry_ns == NEVER_NS ? 0 : expiry_ns > page->now_ns ? expiry_ns - page->now_ns : 1;
 
 	(void)timer;
 	left->interval.seconds = left->interval.nanoseconds = 0;
@@ -162,28 +122,17 @@ int timer_gettime(void *timer, struct itimerspec *left)
 static void jump(void)
 {
 	page->waits++;
-	if (armed) {
-		if (page->now_ns < expiry_ns)
-			page->now_ns = expiry_ns;
-		expire();
-	}
+	if (page->expiry_ns == NEVER_NS)
+		return;
+	if (page->now_ns < page->expiry_ns)
+		page->now_ns = page->expiry_ns;
+	expire();
 }
 
 int sigsuspend(const void *mask)
 {
 	jump();
 	return (int)call(SYS_RT_SIGSUSPEND, (long)mask, SIGSET_BYTES, 0, 0, 0, 0);
-}
-
-/* The one thing of the C library: where it keeps the error of the calls that are passed on to the host. */
-extern int *__errno_location(void);
-
-static int told(long result)
-{
-	if (result >= 0)
-		return (int)result;
-	*__errno_location() = (int)-result;
-	return -1;
 }
 
 /* The descriptor that tells of the timer's signal, the only such that there is. */

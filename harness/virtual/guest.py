@@ -32,9 +32,9 @@ from harness import bubble
 from harness.errors import TestbedError, UsageError
 from harness.image.kernel import PROGRAM
 from harness.kernel import syscalls as sc
+from harness.virtual import glance
 from harness.virtual.culprit import culprit
-from harness.virtual.init import EAGER
-from harness.virtual.library import CLOCK
+from harness.virtual.library import CLOCK, EAGER
 
 # 2030-01-01 00:00:00 UTC
 START_S = 1_893_456_000
@@ -63,11 +63,13 @@ _COMMAND_LINE = (
     "quiet",
     "con=null",
     "con0=null,fd:1",
+    # A device of the guest's: the page with its time (`harness.virtual.glance`).
+    f"iomem={glance.NAME},/log/clock",
     "uml_dir=/tmp",
     "umid=guest",
     "initcall_blacklist=raid6_select_algo,calibrate_xor_blocks,raid6_init",
     # What the kernel does not know is for process 1's environment.
-    f"LD_PRELOAD=/proc/{EAGER}",
+    f"LD_AUDIT=/proc/{EAGER}",
     "--",
     "-BIS",
     "/proc/start.py",

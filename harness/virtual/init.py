@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import resource
+import shutil
 import sys
 import threading
 import time
@@ -19,12 +20,12 @@ from pathlib import Path
 
 from harness import world
 from harness.kernel import syscalls as sc
+from harness.virtual import glance
 
 BASE = "/run/vipdrill"
 MODULES = "usr/lib/uml/modules"
 EXCHANGE, SCRATCH = f"{BASE}/exchange", f"{BASE}/scratch"
 FOLDER = f"{EXCHANGE}/folder"
-EAGER, START = "eager.so", "start.so"
 _MODULES = ("veth", "bridge", "overlay")
 # What iptables-legacy(8) would load by modprobe(8), which a node cannot: no kernel asks for it.
 # Newer kernels lack it.
@@ -39,8 +40,6 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
     world.MARK: world.VIRTUAL,
-    world.PRELOAD: f"{EXCHANGE}/{EAGER}",
-    world.IN_NODES: f"{EXCHANGE}/{START}",
 }
 # Of a thread. All of it is there from its start (`eager.c`), and the usual 8 MiB would cost much.
 _STACK_BYTES = 512 << 10
@@ -74,8 +73,17 @@ def _mount(job: dict[str, Any]) -> None:
     for folder, kind in (("/dev/shm", "tmpfs"), ("/dev/pts", "devpts")):
         os.makedirs(folder, exist_ok=True)
         sc.mount(kind, folder, kind)
+    _furnish_start()
     _load_modules(Path(job["kernel"], MODULES, os.uname().release))
     _let_modules_come(job)
+
+
+def _furnish_start() -> None:
+    """What every program is started with, where it is found in nodes too."""
+    os.mkdir(world.START)
+    for path in (world.EAGER, world.GLANCE, world.FRUGAL):
+        shutil.copyfile(f"{EXCHANGE}/{os.path.basename(path)}", path)
+    glance.make_known(world.CLOCK)
 
 
 def _let_modules_come(job: dict[str, Any]) -> None:
@@ -131,6 +139,7 @@ def _do(job: dict[str, Any]) -> dict[str, Any]:
     bubble = {"VIPDRILL_BUBBLE": os.readlink("/proc/self/ns/pid"), "VIPDRILL_SCRATCH": SCRATCH}
     os.environ.clear()
     os.environ.update({**job.get("environment", {}), **_ENVIRONMENT, **bubble})
+    os.environ.update(world.environment(ours=True))
     sys.executable = job["python"]
     work = os.fork()
     if work == 0:

@@ -1,8 +1,9 @@
 """The libraries that make a guest, compiled when they are first needed and kept in the cache.
 
 clock/HASH/clock.so    its clock (`clock.c`), for the guest's kernel
-clock/HASH/eager.so    memory at once (`eager.c`), for programs of ours in it
-clock/HASH/start.so    likewise the memory that they begin with, for those in nodes
+clock/HASH/eager.so    memory at once (`eager.c`), for the programs in it
+clock/HASH/glance.so   the time without a system call (`glance.c`), for programs of ours
+clock/HASH/frugal.so   likewise, for those of nodes: they get no more memory at once than they begin with
 
 HASH is of the sources and of how they are compiled; the folder is renamed into place, so it is whole or not
 there.
@@ -16,20 +17,23 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from harness import paths
+from harness import paths, world
 from harness.errors import MissingCapability
 from harness.image.kernel import MACHINES
-from harness.virtual.init import EAGER, START
 
 CLOCK = "clock.so"
+EAGER, GLANCE, FRUGAL = (os.path.basename(path) for path in (world.EAGER, world.GLANCE, world.FRUGAL))
 _HERE = Path(__file__).parent
-# Of each its source, and what it is compiled with.
+_HEADER = _HERE / "page.h"
+# Of each its source, and what that is compiled with.
 _SOURCES = {
-    CLOCK: (_HERE / "clock.c", ""),
-    EAGER: (_HERE / "eager.c", "-DLOCKED=(MCL_CURRENT|MCL_FUTURE)"),
-    START: (_HERE / "eager.c", "-DLOCKED=MCL_CURRENT"),
+    CLOCK: (_HERE / "clock.c", ()),
+    EAGER: (_HERE / "eager.c", ()),
+    GLANCE: (_HERE / "glance.c", (f'-DCLOCK_DEVICE="{world.CLOCK}"',)),
+    FRUGAL: (_HERE / "glance.c", (f'-DCLOCK_DEVICE="{world.CLOCK}"', "-DFRUGAL")),
 }
 _COMPILERS = ("cc", "gcc", "clang")
 # Without the C library: they are loaded beside another than the one of the machine that compiled it.
@@ -77,8 +81,9 @@ def _compiler() -> str | None:
 
 
 def _path() -> Path:
-    made_of = [source.read_bytes() + meaning.encode() for source, meaning in _SOURCES.values()]
-    address = hashlib.sha256(b"".join(made_of) + " ".join(_FLAGS).encode()).hexdigest()[:10]
+    made_of = [source.read_bytes() for source in (_HEADER, *(source for source, _ in _SOURCES.values()))]
+    how = " ".join([*_FLAGS, *(flag for _, flags in _SOURCES.values() for flag in flags)])
+    address = hashlib.sha256(b"".join(made_of) + how.encode()).hexdigest()[:10]
     return paths.cache_dir() / "clock" / address
 
 
@@ -87,8 +92,8 @@ def _compile(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as workshop:
         made = Path(workshop, "libraries")
         made.mkdir()
-        for name, (source, meaning) in _SOURCES.items():
-            _compile_one(source, meaning, made / name)
+        for name, (source, flags) in _SOURCES.items():
+            _compile_one(source, flags, made / name)
         try:
             made.rename(path)
         except OSError as error:
@@ -97,9 +102,9 @@ def _compile(path: Path) -> None:
                 raise
 
 
-def _compile_one(source: Path, meaning: str, made: Path) -> None:
+def _compile_one(source: Path, flags: Iterable[str], made: Path) -> None:
     done = subprocess.run(
-        [str(_compiler()), *_FLAGS, *meaning.split(), "-o", str(made), str(source)],
+        [str(_compiler()), *_FLAGS, *flags, "-o", str(made), str(source)],
         capture_output=True,
         text=True,
         check=False,
