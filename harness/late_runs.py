@@ -1,8 +1,8 @@
 """Which drills are void: the testbed itself was late, and that may be why nothing can be said.
 
 A verdict that lateness alone may explain says nothing about the load balancer, for it or against it, so
-such a drill is run again, at most twice.  A finding (a check that failed) never is, and neither is an unknown
-verdict on a machine that was in time.
+such a drill is run again, at most twice, the second time with no other beside it.  A finding (a check that
+failed) never is, and neither is an unknown verdict on a machine that was in time.
 """
 
 from __future__ import annotations

@@ -242,7 +242,7 @@ def new_testbed(
     from harness.kernel import ladder
     from harness.report import slowest
     from harness.topology import Topology
-    from harness.turns import place_for_machines
+    from harness.turns import beside_others, place_for_machines
 
     if not bubble.inside():
         raise UsageError(
@@ -265,8 +265,10 @@ def new_testbed(
             own = session.kernel(build=False) if choice.own_kernels else None
         except MissingCapability as error:
             pytest.skip(str(error))
-        if own is not None and not made:
-            places.enter_context(place_for_machines())
+        if not made:
+            places.enter_context(beside_others())
+            if own is not None:
+                places.enter_context(place_for_machines())
         testbed = session.assemble(choice, vipdrill_image, own, folder, seed=vipdrill_seed, rate=probe_rate)
         made.append(testbed)
         choice.tell(testbed.recorder)

@@ -14,14 +14,16 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from harness import paths
+from harness import paths, world
 
 _PATIENCE_S = 20.0
 _DRILL_PATIENCE_S = 120.0
+_HALL, _GATE = "hall.lock", "gate.lock"
 _CPUS_PER_BUILD = 2
 _LOOK_S = 0.02
+_is_alone = False
 
 
 @contextmanager
@@ -43,6 +45,53 @@ def place_for_machines(patience_s: float = _DRILL_PATIENCE_S) -> Iterator[None]:
         yield
     finally:
         os.close(place)
+
+
+@contextmanager
+def beside_others(patience_s: float = _DRILL_PATIENCE_S) -> Iterator[None]:
+    """For a drill: wait for one that runs `alone`, then keep the next such waiting for a block.
+
+    Nothing in virtual time, where nobody is late: the guest as a whole is beside others.
+    """
+    with ExitStack() as held:
+        if not (_is_alone or world.virtual()):
+            until = time.monotonic() + patience_s
+            gate = held.enter_context(_lock(_GATE, fcntl.LOCK_EX, until))
+            held.enter_context(_lock(_HALL, fcntl.LOCK_SH, until))
+            fcntl.flock(gate, fcntl.LOCK_UN)
+        yield
+
+
+@contextmanager
+def alone(patience_s: float = _DRILL_PATIENCE_S) -> Iterator[None]:
+    """Run a block when all drills `beside_others` have ended, and let none begin but those in it."""
+    global _is_alone
+    until = time.monotonic() + patience_s
+    with _lock(_GATE, fcntl.LOCK_EX, until), _lock(_HALL, fcntl.LOCK_EX, until):
+        _is_alone = True
+        try:
+            yield
+        finally:
+            _is_alone = False
+
+
+@contextmanager
+def _lock(name: str, kind: int, until: float) -> Iterator[int]:
+    """A lock of a file of this name, if it can be had until then; otherwise the block goes on without it."""
+    fd = os.open(paths.cache_dir() / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, kind | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    break
+            # Who waits in flock(2) cannot give up.
+            time.sleep(_LOOK_S)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _cpus() -> int:

@@ -1,14 +1,16 @@
-"""Tests whose drill is void (`harness.late_runs`) are run again; the summary tells of each such run."""
+"""Tests whose drill is void (`harness.late_runs`) are run again, at last alone; the summary tells."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 from _pytest.runner import runtestprotocol
 
 from harness.late_runs import MOST_RUNS, lateness
+from harness.turns import alone
 from harness.verdict import Inconclusive
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def told(reports: Iterable[object]) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
-    """Run a test, and again while it is void and has runs left."""
+    """Run a test, and again while it is void and has runs left; with the last, no other drill runs."""
     from harness import plugin
 
     hook = item.ihook
@@ -48,7 +50,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     void: list[str] = []
     for left in reversed(range(MOST_RUNS)):
         item.stash[_reason_key] = ""
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        with alone() if void and not left else nullcontext():
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
         reason = item.stash[_reason_key]
         if not (reason and left):
             break

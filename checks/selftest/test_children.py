@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from harness.commands import children
 from harness.commands.children import Child, Ended, run_all
 
 _DRILL = """\
@@ -58,6 +61,27 @@ def test_only_what_lateness_may_explain_is_run_again(
     assert [t.void for t in told] == ["observer was late by 0.040 s"] * (runs - 1) + [""]
     kept = ["one", *(f"one-void{number}" for number in range(1, runs))]
     assert sorted(path.parent.name for path in tmp_path.glob("*/result.json")) == kept
+
+
+def test_the_last_run_of_a_drill_is_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other drill goes on until a third run of the late one begins beside it, or does not in a while."""
+    late, other = (Child(name, ("run",), tmp_path / name) for name in ("late", "other"))
+    runs, together = Counter[str](), threading.Event()
+
+    def run(child: Child, _: object) -> Ended:
+        runs[child.name] += 1
+        if runs[late.name] == 3:
+            together.set()
+        if child is other:
+            assert not together.wait(0.3), "the last run of a late drill began beside another"
+            return Ended(child, {"verdict": "pass"})
+        child.folder.mkdir()
+        return Ended(child, {"verdict": "unknown"})
+
+    monkeypatch.setattr(children, "_run", run)
+    monkeypatch.setattr(children, "_void", lambda one: "late" if one.child is late else "")
+    ended, _ = run_all([late, other], 2, lambda _: None, most_runs=3)
+    assert ([one.child for one in ended], runs[late.name]) == ([late, other], 3)
 
 
 def test_one_that_ends_as_failed_without_a_result_is_broken(

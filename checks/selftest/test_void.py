@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from checks.selftest.test_plugin import Repository
+from harness import paths
 
 _TEST = """
     import pathlib
@@ -31,9 +32,17 @@ _TEST = """
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    """A fresh repository."""
-    return Repository(tmp_path)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """A fresh repository, on a machine where nobody else drills: who is to be alone is so at once."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for entry in paths.cache_dir().iterdir():
+        if entry.is_dir():
+            (cache / entry.name).symlink_to(entry)
+    monkeypatch.setenv("VIPDRILL_CACHE", str(cache))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    return Repository(mine)
 
 
 @pytest.mark.parametrize(

@@ -65,16 +65,20 @@ def run_all(
 ) -> tuple[list[Ended], bool]:
     """Run them, and tell of each as it ends; all in their order, and whether somebody interrupted them.
 
-    A drill that is void (`harness.late_runs`) is run `most_runs` times at most, and told of each time; the
-    folder of one that does not count gets `-void` and a number appended to its name.
+    A drill that is void (`harness.late_runs`) is run `most_runs` times at most, the last time alone, after
+    the others, and told of each time; the folder of one that does not count gets `-void` and a number
+    appended to its name.
     """
     running = _Running()
     ended: list[Ended] = []
     void: Counter[Child] = Counter()
     waiting, pending = list(children), set[Future[Ended | None]]()
+    last_chances: list[Child] = []
     with ThreadPoolExecutor(min(jobs, len(children))) as pool:
-        while waiting or pending:
+        while waiting or pending or last_chances:
             try:
+                if not (waiting or pending):
+                    waiting.append(last_chances.pop(0))
                 while waiting:
                     pending.add(pool.submit(_run, waiting[0], running))
                     del waiting[0]
@@ -86,7 +90,8 @@ def run_all(
                         void[one.child] += 1
                         folder = one.child.folder
                         folder.rename(folder.with_name(f"{folder.name}-void{void[one.child]}"))
-                        waiting.append(one.child)
+                        last_run = void[one.child] + 1 == most_runs
+                        (last_chances if last_run else waiting).append(one.child)
                         one = replace(one, void=why)
                     else:
                         ended.append(one)
@@ -94,6 +99,7 @@ def run_all(
             except KeyboardInterrupt:
                 running.interrupt()
                 waiting.clear()
+                last_chances.clear()
     return sorted(ended, key=lambda one: children.index(one.child)), running.interrupted
 
 

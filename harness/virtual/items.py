@@ -17,6 +17,7 @@ import pytest
 
 from harness import paths, session, world
 from harness.errors import MissingCapability, TestbedError
+from harness.turns import beside_others
 from harness.virtual import library
 from harness.virtual.guest import Guest
 from harness.virtual.init import EXCHANGE, FOLDER, SCRATCH, small_stacks
@@ -98,7 +99,7 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
     }
     began = time.monotonic()
     try:
-        with Guest(job, kernel.rootfs, clock, seed, folder) as guest:
+        with beside_others(), Guest(job, kernel.rootfs, clock, seed, folder) as guest:
             guest.wait({})
             said = "".join(
                 (guest.exchange / name).read_text(errors="replace") for name in ("stdout", "stderr")
