@@ -1,8 +1,9 @@
-"""`ci/rounds [ROUNDS] [--fresh] [PYTEST ARGUMENTS]`: the suite in virtual time, again and again.
+"""`ci/rounds [ROUNDS] [--fresh] [--sample] [PYTEST ARGUMENTS]`: the suite in virtual time, again and again.
 
 With one seed every round is the same computation: tests must come to the same end, and every check to the
 same verdict with the same figure.  With --fresh each round has a seed of its own, and its tests must come to
-the same end.  Ends at the first round that differs, with what does.
+the same end.  With --sample it is of each file only the first test and the first saboteur.  Ends at the first
+round that differs, with what does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -30,8 +32,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="ci/rounds", description=__doc__.partition("\n")[0])
     parser.add_argument("rounds", nargs="?", type=int, default=ROUNDS, help=f"how many ({ROUNDS})")
     parser.add_argument("--fresh", action="store_true", help="a seed of its own for each round")
+    parser.add_argument("--sample", action="store_true", help="of each file one test and one saboteur")
     parser.add_argument("--seed", type=int, help="the seed of all rounds, or what theirs are made of")
     asked, more = parser.parse_known_args()
+    options = [argument for argument in more if not argument.startswith("checks")]
+    tests = [argument for argument in more if argument.startswith("checks")] or files()
+    if asked.sample:
+        tests = sample([*options, *tests])
     chance = random.Random(asked.seed)
     seed = chance.randrange(1_000_000) if asked.seed is None else asked.seed
     first: Findings | None = None
@@ -39,7 +46,7 @@ def main() -> int:
         if asked.fresh:
             seed = chance.randrange(1_000_000)
         began = time.monotonic()
-        found = one_round(seed, more, figures=not asked.fresh)
+        found = one_round(seed, [*options, *tests], figures=not asked.fresh)
         taken_s = time.monotonic() - began
         first = found if first is None else first
         differing = sorted(name for name in first.keys() | found.keys() if first.get(name) != found.get(name))
@@ -55,17 +62,37 @@ def main() -> int:
     return 0
 
 
-def one_round(seed: int, arguments: list[str], *, figures: bool) -> Findings:
+def files() -> list[str]:
+    """The files of A1's tests."""
+    found = [str(path) for path in sorted(Path("checks").glob("test_*.py"))]
+    return [name for name in found if not any(other in name for other in _OTHERS)]
+
+
+def sample(arguments: Sequence[str]) -> list[str]:
+    """Of each file that pytest would take its first test and its first saboteur."""
+    return [
+        *dict.fromkeys(test for more in ([], ["-m", "saboteur"]) for test in _firsts([*arguments, *more]))
+    ]
+
+
+def _firsts(arguments: Sequence[str]) -> list[str]:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *arguments]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    firsts: dict[str, str] = {}
+    for line in said.splitlines():
+        file, separator, _ = line.partition("::")
+        if separator:
+            firsts.setdefault(file, line)
+    return [*firsts.values()]
+
+
+def one_round(seed: int, arguments: Sequence[str], *, figures: bool) -> Findings:
     """How every test ended; with `figures` also every check's verdict and what it measured."""
-    files = [str(path) for path in sorted(Path("checks").glob("test_*.py"))]
-    chosen = [name for name in files if not any(other in name for other in _OTHERS)]
-    if any(argument.startswith("checks") for argument in arguments):
-        chosen = []
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "junit.xml")
         command = [sys.executable, "-m", "pytest", "-q", "-n", os.environ.get("VIPDRILL_WORKERS", "2")]
         command += ["--vipdrill-time", "virtual", "--vipdrill-seed", str(seed), "--junitxml", str(report)]
-        command += ["--vipdrill-artifacts", folder, *arguments, *chosen]
+        command += ["--vipdrill-artifacts", folder, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if not report.exists():
             raise SystemExit(f"ci/rounds: pytest ended with {done.returncode}: {done.stdout}{done.stderr}")
