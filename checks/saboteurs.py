@@ -17,7 +17,9 @@ _HEAD = """# Checks, their saboteurs and their controls
 
 A check that was never seen failing does not exist: every check has *saboteurs*, which break something that
 it must catch, and *controls*, which do something that it must not flag. The suite runs them all. This table
-is made from the suites (`python -m checks.saboteurs`), and a test keeps it so.
+is made from the suites (`python -m checks.saboteurs` writes it anew), and a test keeps it so. Rows are the
+test files, most of them named after the check that they are about; client-outage is caught in vip-migration
+and incidents-ports.
 
 """
 
@@ -78,7 +80,7 @@ def render(found: list[Marked]) -> str:
     lines = [
         f"{counts['saboteur']} saboteurs, {counts['control']} controls.",
         "",
-        "| check | saboteurs: must be caught | controls: must not be flagged |",
+        "| tests | saboteurs: must be caught | controls: must not be flagged |",
         "|---|---|---|",
     ]
     for check in dict.fromkeys(m.check for m in found):

@@ -38,14 +38,14 @@ def list_() -> None:
         for option in architecture.OPTIONS:
             flag = "--" + option.names[0].replace("_", "-")
             choices = f" ({', '.join(map(str, option.choices))})" if option.choices else ""
-            typer.echo(f"      {flag:<18}{option.help}{choices} [{_shown(option.default)}]")
+            typer.echo(f"      {flag:<18} {option.help}{choices} [{_shown(option.default)}]")
     typer.echo("Faults, written FAULT[:TARGET][,KEY=VALUE...]; how to name a target: docs/faults.md")
     for name in faults.FAULTS:
         fault = faults.find(name)
         first_line = (fault.__doc__ or "").strip().splitlines()[0]
         typer.echo(f"  {name:<18}{first_line} [{fault.default_target or 'the first segment'}]")
         for parameter in fault.parameters:
-            typer.echo(f"      {parameter!s:<18}{parameter.help} ({parameter.allowed})")
+            typer.echo(f"      {parameter!s:<18} {parameter.help} ({parameter.allowed})")
 
 
 def _shown(value: Any) -> str:

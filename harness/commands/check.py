@@ -38,7 +38,7 @@ def check(
     jobs: Annotated[int, typer.Option(help="so many drills side by side [3 for each CPU; virtual: 1]")] = 0,
     artifacts: Annotated[Optional[str], typer.Option(help="folder that gets the artifact folder")] = None,  # noqa: UP045
     json_file: Annotated[Optional[Path], typer.Option("--json", help="also write the results here")] = None,  # noqa: UP045
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="only the final report")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="of one drill: only the final report")] = False,
     folder: Annotated[Optional[Path], typer.Option(hidden=True)] = None,  # noqa: UP045
 ) -> None:
     """Drill your own keepalived, HAProxy and Nginx files, verbatim: DIR/lb1/etc/keepalived/keepalived.conf, …

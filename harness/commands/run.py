@@ -60,7 +60,7 @@ def run(
     json_file: Annotated[Optional[Path], typer.Option("--json", help="also write the result here")] = None,  # noqa: UP045
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="only the final report")] = False,
     repeat: Annotated[int, typer.Option(help="drills at phases spread over the advertisement cycle")] = 1,
-    jobs: Annotated[int, typer.Option(help="so many of them side by side [3 for each CPU]")] = 0,
+    jobs: Annotated[int, typer.Option(help="so many of them side by side [3 for each CPU; virtual: 1]")] = 0,
     folder_given: Annotated[Optional[Path], typer.Option("--folder", hidden=True)] = None,  # noqa: UP045
 ) -> None:
     """Build an architecture, inject a fault, and tell what clients saw and for how long.

@@ -3,7 +3,7 @@
 A fault is written `NAME[:TARGET][,KEY=VALUE...]`, on the command line, in scenarios and in tests alike:
 
     host-crash                       delay:lb1:eth0,ms=50,direction=out
-    kill:lb1/haproxy                 partition:lan,shape=one-way,source=lb1,sink=lb2
+    kill:lb1/haproxy                 partition:lan,shape=oneway,source=lb1,sink=lb2
 """
 
 from __future__ import annotations
