@@ -257,10 +257,20 @@ def test_who_does_not_read_costs_no_memory(recorder: Recorder, talk: Callable[..
 def test_a_client_that_is_gone_is_noticed(recorder: Recorder, talk: Callable[..., Talk]) -> None:
     client, connection, server = talk({})
     gone: list[bool] = []
-    connection.on_close.append(lambda: gone.append(True))
+    connection.when_gone(lambda: gone.append(True))
     client.close()
     recorder.pump(0)
     assert (gone, server.connections) == ([True], [])
+
+
+def test_a_client_that_was_gone_before_is_noticed_too(recorder: Recorder, talk: Callable[..., Talk]) -> None:
+    """Killed while it is answered: what is done only then for the case of its end is done at once."""
+    client, connection, _ = talk({})
+    gone: list[bool] = []
+    client.close()
+    connection.send(ok="started")
+    connection.when_gone(lambda: gone.append(True))
+    assert gone == [True]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes on another user's id")

@@ -127,7 +127,7 @@ def _hold(order: Order, control: socket.socket, lock: int) -> None:
     claim.publish(describe(order.name, testbed))
     starter = lab.server.adopt(control)
     lab.subscribe(starter)
-    starter.on_close.append(_end)
+    starter.when_gone(_end)
     choice.tell(testbed.recorder)
     unsteady = ""
     try:

@@ -142,7 +142,7 @@ class Lab:
                 connection.send_event(event.to_json())
         connection.send(ok="caught up", now=time.monotonic_ns())
         self._subscribers[connection] = kinds
-        connection.on_close.append(lambda: self._unsubscribe(connection))
+        connection.when_gone(lambda: self._unsubscribe(connection))
 
     def _unsubscribe(self, connection: Connection) -> None:
         self._subscribers.pop(connection, None)
@@ -174,7 +174,7 @@ class Lab:
                 os.close(fd)
         self.testbed.recorder.emit("note", text=f"command of the user's: {' '.join(argv)}", node=node.name)
         if not terminal:  # who loses its terminal is told so by the kernel
-            connection.on_close.append(command.hang_up)
+            connection.when_gone(command.hang_up)
 
     def _start_command(
         self, connection: Connection, node: Node, argv: list[str], streams: list[int], terminal: str
@@ -223,9 +223,7 @@ class Lab:
 
         self._waiting[fault.id] = connection
         recorder.at(fault.injected_ns + int(for_s * _NS), heal)
-        connection.on_close.append(heal)
-        if not connection.open:
-            heal()
+        connection.when_gone(heal)
 
     def _heal(self, connection: Connection, message: Message) -> None:
         wanted = [str(word) for word in message.get("which") or ()]

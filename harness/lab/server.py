@@ -39,7 +39,7 @@ class Connection:
         self.on_message: Callable[[Message], None] | None = None
         """Who takes what the client says, instead of its being a request."""
         self.on_close: list[Callable[[], None]] = []
-        """What to do once the client is gone."""
+        """What to do once the client is gone; to be added to by `when_gone`."""
         sock.setblocking(False)
         server.recorder.serve(sock.fileno(), select.EPOLLIN, self._ready)
 
@@ -100,6 +100,13 @@ class Connection:
             _close(fds)
             raise UsageError(f"{count} descriptors were to come with the request, not {len(fds)}")
         return fds
+
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """Have something done once the client is gone: at once, if that has been noticed already."""
+        if self.open:
+            self.on_close.append(callback)
+        else:
+            callback()
 
     def _ready(self, mask: int) -> None:
         if mask & select.EPOLLOUT:
