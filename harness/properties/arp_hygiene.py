@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from harness.bounds.bound import Bound
 from harness.properties.facts import Facts, VirtualRouter
+from harness.properties.matter import Matter
 from harness.timeline import Event
 from harness.verdict import Status, Verdict
 
@@ -34,17 +35,8 @@ def _judge(facts: Facts, router: VirtualRouter) -> Verdict:
     sentence = f"of {len(claims)} ARP packets that speak for {router}, {len(strange)} came from others"
     sentence += f": {', '.join(members)}" if members else ""
     status = Status.FAIL if strange else Status.PASS if claims else Status.UNKNOWN
-    return Verdict(
-        NAME,
-        status,
-        sentence,
-        len(strange),
-        bound,
-        "packets",
-        tuple(strange[:_SHOWN]),
-        subject=str(router),
-        origin_ns=facts.faults[0].inject_ns if facts.faults else None,
-    )
+    matter = Matter.of_run(NAME, facts, str(router))
+    return matter.verdict(status, sentence, len(strange), bound, tuple(strange[:_SHOWN]))
 
 
 def _excused(facts: Facts, event: Event) -> bool:

@@ -10,12 +10,12 @@ the load balancer: see `overload`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from harness.bounds.bound import RESOLUTION_S, Bound, number
 from harness.bounds.haproxy import removal, return_to_service
 from harness.properties.facts import SECOND_NS, Facts, FaultSpan
 from harness.properties.hearing import cut_off, unpromised
+from harness.properties.matter import Matter
 from harness.properties.neighbours import refresh_s
 from harness.properties.overload import excuse, overloaded
 from harness.properties.pools import pool_at
@@ -74,14 +74,14 @@ def _during(facts: Facts, takeover: Takeover, stream: Stream) -> Verdict:
         (e for e in proxy_ends(facts) if e.fault is fault and str(e.router) == str(takeover.router)), None
     )
     bound = _bound(takeover, stream) if end is None else _tracked(end, stream)
+    matter = Matter.of_fault(NAME, fault, str(stream), "outage")
     if bound is None:
         untracked = end is not None and end.hits_owner and not end.noticing and bool(lost)
         unserved = not untracked and _unserved(runs, fault, until_ns)
         status = Status.LIMITATION if untracked or unserved else Status.NOT_APPLICABLE
         why = _unbounded(takeover)
-        return replace(
-            _verdict(stream, fault, status, f"{sentence}; {why}", measured, evidence=_evidence(runs)),
-            outright=unserved,
+        return matter.verdict(
+            status, f"{sentence}; {why}", measured, evidence=_evidence(runs), outright=unserved
         )
     status, words = weigh(measured, bound, facts.lag_s(fault.inject_ns, until_ns), resolution=0.0)
     if status is Status.FAIL and (late := overloaded(facts, lost)):
@@ -90,7 +90,7 @@ def _during(facts: Facts, takeover: Takeover, stream: Stream) -> Verdict:
         status, words = Status.UNKNOWN, "the run was cut off before its outage could be seen"
     if any(run.to_ns is None for run in runs) and status is Status.PASS:
         status, words = Status.UNKNOWN, "it had not ended when the drill did"
-    return _verdict(stream, fault, status, f"{sentence}: {words}", measured, bound, _evidence(runs))
+    return matter.verdict(status, f"{sentence}: {words}", measured, bound, _evidence(runs))
 
 
 def _cut(facts: Facts, fault: FaultSpan, bound: Bound) -> bool:
@@ -210,9 +210,8 @@ def _returning(facts: Facts, takeover: Takeover, stream: Stream) -> Verdict | No
         f"{stream.client} lost {len(lost)} attempts{_causes(lost)} from the healing of {fault} on; "
         f"its longest outage was {number(measured)} s: {words}"
     )
-    return replace(
-        _verdict(stream, fault, status, sentence, measured, bound, _evidence(runs)), aspect="healing"
-    )
+    matter = Matter.of_fault(NAME, fault, str(stream), "healing")
+    return matter.verdict(status, sentence, measured, bound, _evidence(runs))
 
 
 def _memberless(takeover: Takeover, stream: Stream) -> Bound | None:
@@ -265,18 +264,8 @@ def _otherwise(facts: Facts, stream: Stream) -> Verdict:
     status = Status.FAIL if lost else Status.PASS
     if late := excuse(facts, lost):
         status, sentence = Status.UNKNOWN, f"{sentence}, but {late}"
-    return Verdict(
-        NAME,
-        status,
-        sentence,
-        measured,
-        bound,
-        "attempts",
-        tuple(lost[:_SHOWN]),
-        aspect="without a fault",
-        subject=f"{stream.client} to {stream.target}",
-        origin_ns=facts.faults[0].inject_ns if facts.faults else None,
-    )
+    matter = Matter.of_run(NAME, facts, str(stream), "without a fault")
+    return matter.verdict(status, sentence, measured, bound, tuple(lost[:_SHOWN]))
 
 
 def _causes(lost: list[Event]) -> str:
@@ -294,26 +283,3 @@ def _evidence(runs: list[Outage]) -> tuple[Event | str, ...]:
         return longest.lost
     between = f"… {len(longest.lost) - _SHOWN} more like these …"
     return (*longest.lost[: _SHOWN // 2], between, *longest.lost[-(_SHOWN // 2) :])
-
-
-def _verdict(
-    stream: Stream,
-    fault: FaultSpan,
-    status: Status,
-    sentence: str,
-    measured: float,
-    bound: Bound | None = None,
-    evidence: tuple[Event | str, ...] = (),
-) -> Verdict:
-    return Verdict(
-        property=NAME,
-        status=status,
-        sentence=sentence,
-        measured=measured,
-        bound=bound,
-        evidence=evidence,
-        aspect="outage",
-        subject=f"{stream.client} to {stream.target}",
-        origin_ns=fault.inject_ns,
-        fault=fault.id,
-    )

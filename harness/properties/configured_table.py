@@ -19,6 +19,7 @@ from harness.configs.ipvs_model import Checker, RealServer, SorryServer, Virtual
 from harness.configs.keepalived_model import KeepalivedConfig
 from harness.properties.facts import SECOND_NS, Facts, FaultSpan
 from harness.properties.in_force import keepalived_at
+from harness.properties.matter import Matter
 from harness.properties.member_removal import READ_S
 from harness.properties.quiet import quiet_again
 from harness.timeline import Event
@@ -93,19 +94,10 @@ def _judge(facts: Facts, moment: _Moment, config: KeepalivedConfig, told: list[E
         status, sentence = Status.UNKNOWN, f"{sentence}, but the testbed was as late as a check may take"
     evidence = [e for e in told if e.t >= moment.since_ns and (_of(e) in missing or _of(e) in strange)]
     bound = Bound(0, 0, "differences", "keepalived.conf(5): virtual_server, real_server")
-    return Verdict(
-        NAME,
-        status,
-        sentence,
-        len(words),
-        bound,
-        bound.unit,
-        tuple(evidence[-_SHOWN:]),
-        aspect="steady" if moment.fault is None else "reload",
-        subject=moment.node,
-        origin_ns=moment.at_ns if moment.fault is None else moment.fault.inject_ns,
-        fault="" if moment.fault is None else moment.fault.id,
-    )
+    matter = Matter(NAME, moment.node, "steady", moment.at_ns)
+    if moment.fault is not None:
+        matter = Matter.of_fault(NAME, moment.fault, moment.node, "reload")
+    return matter.verdict(status, sentence, len(words), bound, tuple(evidence[-_SHOWN:]))
 
 
 def _unnamed(config: KeepalivedConfig, place: _Place) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from harness.properties.facts import Facts, FaultSpan
 from harness.properties.hearing import unpromised
+from harness.properties.matter import Matter
 from harness.verdict import Status, Verdict
 
 NAME = "coverage"
@@ -15,13 +16,8 @@ def unjudged(facts: Facts, verdicts: Iterable[Verdict]) -> list[Verdict]:
     """One finding for every fault of which none decided anything: `unknown`, unless nothing is promised."""
     judged = {v.fault for v in verdicts if v.status is not Status.NOT_APPLICABLE}
     return [
-        Verdict(
-            property=NAME,
-            status=Status.NOT_APPLICABLE if unpromised(fault) else Status.UNKNOWN,
-            sentence=_sentence(fault),
-            subject=fault.target,
-            origin_ns=fault.inject_ns,
-            fault=fault.id,
+        Matter.of_fault(NAME, fault, fault.target).verdict(
+            Status.NOT_APPLICABLE if unpromised(fault) else Status.UNKNOWN, _sentence(fault)
         )
         for fault in facts.faults
         if fault.id not in judged

@@ -14,6 +14,7 @@ from harness.bounds.checkers import Noticing, let_in_at_start, out_at_start_by
 from harness.configs.ipvs_model import VirtualServer
 from harness.properties.facts import Facts
 from harness.properties.illness import ailment
+from harness.properties.matter import Matter
 from harness.properties.member_removal import READ_S
 from harness.properties.pools import Pool, Pooled, pool_at
 from harness.timeline import Event
@@ -115,7 +116,8 @@ def _ill(start: Start, server: Pooled, noticed: list[Noticing]) -> list[Verdict]
         never = Bound(0, 0, "times", "alpha: who is ill at the start does not come into the table")
         sentence = f"{member}, which was ill when {balancer} started, came into its table {len(into)} times"
         status = Status.FAIL if into else Status.PASS
-        return [_verdict(start, server, status, sentence, len(into), never, into, "kept out")]
+        matter = _matter(start, server, "kept out")
+        return [matter.verdict(status, sentence, len(into), never, (start.event, *into))]
     bound = out_at_start_by(noticed)
     if bound is None or not into:
         return []
@@ -141,32 +143,13 @@ def _timed(start: Start, server: Pooled, seen: Event | None, bound: Bound, aspec
         watched = (end_ns - since_ns) / 1e9
         status = Status.FAIL if watched > bound.high + lag_s else Status.NOT_APPLICABLE
         sentence = f"it was not seen that {server.member} {what} in the {number(watched)} s {after}"
-        return _verdict(start, server, status, sentence, None, bound, [], aspect)
+        return _matter(start, server, aspect).verdict(status, sentence, None, bound, (start.event,))
     measured = (seen.t - since_ns) / 1e9
     status, words = weigh(measured, bound, lag_s)
     sentence = f"{server.member} {what} {number(measured)} s {after}: {words}"
-    return _verdict(start, server, status, sentence, measured, bound, [seen], aspect)
+    return _matter(start, server, aspect).verdict(status, sentence, measured, bound, (start.event, seen))
 
 
-def _verdict(
-    start: Start,
-    server: Pooled,
-    status: Status,
-    sentence: str,
-    measured: float | None,
-    bound: Bound,
-    evidence: list[Event],
-    aspect: str,
-) -> Verdict:
-    return Verdict(
-        NAME,
-        status,
-        sentence,
-        measured,
-        bound,
-        bound.unit,
-        (start.event, *evidence),
-        aspect=aspect,
-        subject=f"{server.member} in {start.pool.balancer}'s table, port {start.pool.port}",
-        origin_ns=start.event.t,
-    )
+def _matter(start: Start, server: Pooled, aspect: str) -> Matter:
+    subject = f"{server.member} in {start.pool.balancer}'s table, port {start.pool.port}"
+    return Matter(NAME, subject, aspect, start.event.t)

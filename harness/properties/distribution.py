@@ -14,6 +14,7 @@ from harness.bounds.chi_square import critical, statistic
 from harness.properties import least_connections
 from harness.properties.facts import Facts
 from harness.properties.in_force import PROXIES, proxy_of
+from harness.properties.matter import Matter
 from harness.properties.overload import excuse
 from harness.properties.pools import Pool, pool_at, weighed_at
 from harness.properties.quiet import in_quiet
@@ -84,17 +85,8 @@ def _affinity(facts: Facts, pool: Pool, target: str, served: list[Event], why: s
     bound = Bound(0, 0, "attempts", f"{why}: a client stays with its member")
     status = Status.FAIL if strays else Status.PASS
     sentence = f"{pool.balancer} served {told}: {strays} strayed"
-    return Verdict(
-        NAME,
-        status,
-        sentence,
-        strays,
-        bound,
-        "attempts",
-        aspect=f"{pool.balancer}, affinity",
-        subject=target,
-        origin_ns=facts.faults[0].inject_ns if facts.faults else None,
-    )
+    matter = Matter.of_run(NAME, facts, target, f"{pool.balancer}, affinity")
+    return matter.verdict(status, sentence, strays, bound)
 
 
 def _least(facts: Facts, pool: Pool, target: str, served: list[Event]) -> list[Verdict]:
@@ -116,20 +108,8 @@ def _least(facts: Facts, pool: Pool, target: str, served: list[Event]) -> list[V
     if strays and (late := excuse(facts, strays)):
         status, sentence = Status.UNKNOWN, f"{sentence}, but {late}"
     bound = Bound(0, 0, "attempts", why)
-    return [
-        Verdict(
-            NAME,
-            status,
-            sentence,
-            len(strays),
-            bound,
-            "attempts",
-            tuple(strays[:_SHOWN]),
-            aspect=f"{pool.balancer}, least",
-            subject=target,
-            origin_ns=facts.faults[0].inject_ns if facts.faults else None,
-        )
-    ]
+    matter = Matter.of_run(NAME, facts, target, f"{pool.balancer}, least")
+    return [matter.verdict(status, sentence, len(strays), bound, tuple(strays[:_SHOWN]))]
 
 
 def _judge(facts: Facts, pool: Pool, target: str, served: list[Event]) -> Verdict:
@@ -138,9 +118,10 @@ def _judge(facts: Facts, pool: Pool, target: str, served: list[Event]) -> Verdic
     told = ", ".join(f"{m} {counts.get(m, 0)}" for m in sorted({*counts, *shares}))
     promised = ", ".join(f"{m} {number(100 * share)} %" for m, share in sorted(shares.items()))
     sentence = f"of {len(served)} connections {pool.balancer} gave {told}; promised {promised}"
+    matter = Matter.of_run(NAME, facts, target, pool.balancer, unit="chi²")
     if pool.algorithm not in _BY_WEIGHT:
         why = f"{pool.algorithm} promises no share"
-        return _verdict(facts, pool, target, Status.NOT_APPLICABLE, f"{sentence}: {why}")
+        return matter.verdict(Status.NOT_APPLICABLE, f"{sentence}: {why}")
     least = len(served) * min(share for share in shares.values() if share)
     limit = critical(sum(1 for share in shares.values() if share) - 1, FALSE_ALARM)
     word = "lvs_sched" if pool.virtual else "balance"
@@ -154,28 +135,6 @@ def _judge(facts: Facts, pool: Pool, target: str, served: list[Event]) -> Verdic
     value = statistic(counts, shares)
     if least < _LEAST and value <= limit:
         few = f"{sentence}: too few to tell"
-        return _verdict(facts, pool, target, Status.NOT_APPLICABLE, few)
+        return matter.verdict(Status.NOT_APPLICABLE, few)
     status, words = weigh(value, bound, resolution=0.0)
-    return _verdict(facts, pool, target, status, f"{sentence}: {words}", value, bound)
-
-
-def _verdict(
-    facts: Facts,
-    pool: Pool,
-    target: str,
-    status: Status,
-    sentence: str,
-    measured: float | None = None,
-    bound: Bound | None = None,
-) -> Verdict:
-    return Verdict(
-        NAME,
-        status,
-        sentence,
-        measured,
-        bound,
-        "chi²",
-        aspect=pool.balancer,
-        subject=target,
-        origin_ns=facts.faults[0].inject_ns if facts.faults else None,
-    )
+    return matter.verdict(status, f"{sentence}: {words}", value, bound)

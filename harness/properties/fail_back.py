@@ -19,6 +19,7 @@ from harness.bounds.vrrp import (
     gives_way,
 )
 from harness.properties.facts import Facts, VirtualRouter, speaker_name
+from harness.properties.matter import Matter
 from harness.properties.neighbours import told_again
 from harness.properties.takeover import Takeover, takeovers
 from harness.timeline import Event
@@ -73,14 +74,14 @@ def _judge(facts: Facts, takeover: Takeover, node: str, first: Event, heal_ns: i
     if status is Status.PASS and math.isinf(high):
         status, words = Status.UNKNOWN, "no event tells when its keepalived was ready"
         sentence = f"{node} took {router} back {number(measured)} s after healing, but {words}"
-    return _verdict(takeover, status, sentence, measured, bound, (_last(router, first, back), back))
+    return _matter(takeover).verdict(status, sentence, measured, bound, (_last(router, first, back), back))
 
 
 def _of_an_unknown(takeover: Takeover, node: str, back: Event | None, heal_ns: int) -> Verdict:
     """Adverts do not tell whether their sender preempts, and nothing told when it was ready."""
     did = "did not take" if back is None else f"{number((back.t - heal_ns) / 1e9)} s after healing took"
     sentence = f"{node} {did} {takeover.router} back; nothing is promised, as its configuration is not known"
-    return _verdict(takeover, Status.NOT_APPLICABLE, sentence)
+    return _matter(takeover).verdict(Status.NOT_APPLICABLE, sentence)
 
 
 def _promise(
@@ -135,6 +136,7 @@ def _stays(
     """It must not come back, as long as the one that took over is well."""
     fault, router, node = takeover.fault, takeover.router, returning.node
     healed_ns = fault.healed_ns or fault.heal_ns or end_ns
+    matter = _matter(takeover)
     bound = Bound(0, 0, "takeovers", promise.source)
     if back is not None and not _hasty(takeover, node, back, end_ns):
         seconds = (back.t - (fault.heal_ns or 0)) / 1e9
@@ -144,7 +146,7 @@ def _stays(
         sentence = (
             f"{node} announced {router} {number(seconds)} s after healing, but must not: {promise.source}"
         )
-        return _verdict(takeover, status, sentence, 1, bound, (back,))
+        return matter.verdict(status, sentence, 1, bound, (back,))
     watched = (end_ns - healed_ns) / 1e9
     needed = _PATIENCE * down_us(returning) / 1e6
     if watched < needed:
@@ -152,9 +154,9 @@ def _stays(
             f"{node} did not take {router} back, but was watched for {number(watched)} s only: "
             f"{_PATIENCE} down intervals are {number(needed)} s"
         )
-        return _verdict(takeover, Status.UNKNOWN, sentence, 0, bound)
+        return matter.verdict(Status.UNKNOWN, sentence, 0, bound)
     sentence = f"{node} did not take {router} back in {number(watched)} s: {promise.source}"
-    return _verdict(takeover, Status.PASS, sentence, 0, bound)
+    return matter.verdict(Status.PASS, sentence, 0, bound)
 
 
 def _hasty(takeover: Takeover, node: str, back: Event, end_ns: int) -> bool:
@@ -169,9 +171,10 @@ def _not_back(facts: Facts, takeover: Takeover, bound: Bound, node: str, end_ns:
     watched = (end_ns - heal_ns) / 1e9
     sentence = f"{node} did not take {takeover.router} back within {number(watched)} s after healing"
     patience = bound.high + RESOLUTION_S + facts.lag_s(heal_ns, end_ns)
+    matter = _matter(takeover)
     if watched < patience:
-        return _verdict(takeover, Status.UNKNOWN, f"{sentence}, but its time was not over", None, bound)
-    return _verdict(takeover, Status.FAIL, f"{sentence}, but should have", watched, bound)
+        return matter.verdict(Status.UNKNOWN, f"{sentence}, but its time was not over", None, bound)
+    return matter.verdict(Status.FAIL, f"{sentence}, but should have", watched, bound)
 
 
 def _last(router: VirtualRouter, first: Event, back: Event) -> Event:
@@ -188,23 +191,5 @@ def _span(since_ns: int, until_ns: int | None, heal_ns: int) -> str:
     return f"{sooner} s" if sooner == later else f"{sooner} to {later} s"
 
 
-def _verdict(
-    takeover: Takeover,
-    status: Status,
-    sentence: str,
-    measured: float | None = None,
-    bound: Bound | None = None,
-    evidence: tuple[Event | str, ...] = (),
-) -> Verdict:
-    return Verdict(
-        property=NAME,
-        status=status,
-        sentence=sentence,
-        measured=measured,
-        bound=bound,
-        unit="s" if bound is None else bound.unit,
-        evidence=evidence,
-        subject=str(takeover.router),
-        origin_ns=takeover.fault.inject_ns,
-        fault=takeover.fault.id,
-    )
+def _matter(takeover: Takeover) -> Matter:
+    return Matter.of_fault(NAME, takeover.fault, str(takeover.router))

@@ -18,6 +18,7 @@ from harness.properties.facts import Facts, FaultSpan, VirtualRouter
 from harness.properties.illness import ailment, no_illness, weight_of_the_well
 from harness.properties.in_force import PROXIES
 from harness.properties.ipvs_flows import by_udp, inheritance, patience_s
+from harness.properties.matter import Matter
 from harness.properties.overload import excuse
 from harness.properties.pools import Pool, pool_at
 from harness.properties.proxy_end import proxy_ends
@@ -96,10 +97,11 @@ def _judge(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
     if len(seen) > 1 and fault.heal_ns is not None and seen[-1].first.end >= fault.heal_ns:
         # What was under way when healing began may have ended with the address's way back.
         seen.pop()
+    matter = Matter.of_fault(NAME, fault, str(stream), "continuity", unit="breaks")
     if cause is None:
         why = f"nothing is promised of connections under {fault}"
         sentence = f"{stream.client}'s connection broke {_times(seen)}; {why}"
-        return [_verdict(fault, stream, Status.NOT_APPLICABLE, sentence, evidence=_edges(seen))]
+        return [matter.verdict(Status.NOT_APPLICABLE, sentence, evidence=_edges(seen))]
     bound = Bound(
         0, 1 if cause else 0, "breaks", cause or f"{fault} touches neither its balancer nor its member"
     )
@@ -108,10 +110,10 @@ def _judge(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
         late = excuse(facts, [b.first for b in seen]) or stream.ailing(fault.inject_ns)
         status = (Status.UNKNOWN if late else Status.FAIL) if seen else Status.PASS
         sentence = f"{count}, but {late}" if late else count
-        return [_verdict(fault, stream, status, sentence, len(seen), bound, _edges(seen))]
+        return [matter.verdict(status, sentence, len(seen), bound, _edges(seen))]
     if not seen:
         sentence = f"{stream.client}'s connection outlived {fault}"
-        return [_verdict(fault, stream, Status.PASS, sentence, 0, bound)]
+        return [matter.verdict(Status.PASS, sentence, 0, bound)]
     # What restarts a service heals itself: the address goes away and comes back.
     moves = 2 if fault.fault == "restart" and fault.service == "keepalived" else 1
     owner = routers[0].owner_at(fault.inject_ns)
@@ -121,7 +123,7 @@ def _judge(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
     status = Status.LIMITATION if len(seen) <= moves else Status.FAIL
     sentence = f"{count}: {cause}"
     promised = bound if status is Status.FAIL else None
-    verdicts = [_verdict(fault, stream, status, sentence, len(seen), promised, _edges(seen))]
+    verdicts = [matter.verdict(status, sentence, len(seen), promised, _edges(seen))]
     return verdicts if promise is None else [*verdicts, _again(facts, fault, stream, seen, promise)]
 
 
@@ -239,16 +241,15 @@ def _again(facts: Facts, fault: FaultSpan, stream: Stream, seen: list[Break], pr
     bound = Bound(0, promise.high + RESOLUTION_S, "s", promise.source).wider(
         high=2 * patient_s + 2 * period_s, why=why
     )
+    matter = Matter.of_fault(NAME, fault, str(stream), "reconnect")
     if any(b.again is None for b in seen):
         sentence = f"{stream.client}'s connection was not made anew before the end"
-        return _verdict(
-            fault, stream, Status.UNKNOWN, sentence, None, bound, _edges(seen), aspect="reconnect"
-        )
+        return matter.verdict(Status.UNKNOWN, sentence, None, bound, _edges(seen))
     measured = max(b.seconds or 0.0 for b in seen)
     last = max(b.again.t for b in seen if b.again is not None)
     status, words = weigh(measured, bound, facts.lag_s(fault.inject_ns, last))
     sentence = f"{stream.client} had a connection again after {number(measured)} s: {words}"
-    return _verdict(fault, stream, status, sentence, measured, bound, _edges(seen), aspect="reconnect")
+    return matter.verdict(status, sentence, measured, bound, _edges(seen))
 
 
 def _times(seen: list[Break]) -> str:
@@ -258,29 +259,3 @@ def _times(seen: list[Break]) -> str:
 def _edges(seen: list[Break]) -> tuple[Event | str, ...]:
     edges = [event for b in seen for event in (b.first, b.again) if event is not None]
     return tuple(edges[:_SHOWN])
-
-
-def _verdict(
-    fault: FaultSpan,
-    stream: Stream,
-    status: Status,
-    sentence: str,
-    measured: float | None = None,
-    bound: Bound | None = None,
-    evidence: tuple[Event | str, ...] = (),
-    *,
-    aspect: str = "continuity",
-) -> Verdict:
-    return Verdict(
-        NAME,
-        status,
-        sentence,
-        measured,
-        bound,
-        "breaks" if bound is None else bound.unit,
-        evidence,
-        aspect=aspect,
-        subject=f"{stream.client} to {stream.target}",
-        origin_ns=fault.inject_ns,
-        fault=fault.id,
-    )

@@ -15,6 +15,7 @@ from harness.bounds.tracking import detection, trackings
 from harness.properties.facts import Facts, FaultSpan, VirtualRouter, speaker_name
 from harness.properties.illness import grace_s
 from harness.properties.in_force import PROXIES, keepalived_at
+from harness.properties.matter import Matter
 from harness.properties.member_removal import balancer_of
 from harness.properties.overload import excuse
 from harness.properties.pools import pool_at
@@ -52,32 +53,33 @@ def _requests(facts: Facts, fault: FaultSpan, stream: Stream) -> Verdict:
     lost = stream.lost(fault.inject_ns, _until_ns(facts, fault))
     asked = [a for a in stream.attempts if fault.inject_ns <= a.t < _until_ns(facts, fault)]
     sentence = f"{stream.client} lost {len(lost)} of {len(asked)} attempts from {fault} on"
+    matter = _matter(fault, stream)
     bound = Bound(0, 0, "attempts", "a reload keeps the listening sockets open throughout")
     own = [r for r in facts.routers_at(fault.inject_ns) if stream.address in r.addresses]
     if fault.fault == "reload" and any(_moves(facts, fault, router) for router in own):
         why = "the new configuration gives the address up, so that it moves"
-        return _verdict(fault, Status.NOT_APPLICABLE, f"{sentence}: {why}", stream, len(lost))
+        return matter.verdict(Status.NOT_APPLICABLE, f"{sentence}: {why}", len(lost))
     if fault.fault == "reload" and fault.parameters.get("handover") == "no":
         if fault.nodes[0] == balancer_of(facts, stream.address, fault.inject_ns) and lost:
             why = "the old process's sockets are not handed over: who waits in their queue is reset"
-            return _verdict(
-                fault, Status.LIMITATION, f"{sentence}: {why}", stream, len(lost), None, tuple(lost[:_SHOWN])
+            return matter.verdict(
+                Status.LIMITATION, f"{sentence}: {why}", len(lost), None, tuple(lost[:_SHOWN])
             )
         bound = Bound(0, 0, "attempts", "nobody waited in the queue of the old process's sockets")
     if fault.fault == "restart":
         owner = balancer_of(facts, stream.address, fault.inject_ns)
         if owner in fault.nodes and lost:
             why = "between its stop and its start nothing listens: the sockets are not handed over"
-            return _verdict(
-                fault, Status.LIMITATION, f"{sentence}: {why}", stream, len(lost), None, tuple(lost[:_SHOWN])
+            return matter.verdict(
+                Status.LIMITATION, f"{sentence}: {why}", len(lost), None, tuple(lost[:_SHOWN])
             )
         bound = Bound(0, 0, "attempts", f"{fault} is not noticed by clients")
     if not asked:
-        return _verdict(fault, Status.UNKNOWN, f"{stream.client} asked nothing during {fault}", stream)
+        return matter.verdict(Status.UNKNOWN, f"{stream.client} asked nothing during {fault}")
     late = excuse(facts, lost) or stream.ailing(fault.inject_ns)
     status = (Status.UNKNOWN if late else Status.FAIL) if lost else Status.PASS
     sentence += f", but {late}" if late else ""
-    return _verdict(fault, status, sentence, stream, len(lost), bound, tuple(lost[:_SHOWN]))
+    return matter.verdict(status, sentence, len(lost), bound, tuple(lost[:_SHOWN]))
 
 
 def _vip(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> list[Verdict]:
@@ -99,16 +101,17 @@ def _vip(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> list[Verdict]
         if e.address.partition("/")[0] in kept
     ]
     left = [a for a in router.adverts if fault.inject_ns < a.t <= end_ns and a.priority == 0]
+    matter = _matter(fault, router, "vip")
     signs: list[Event] = [*([other] if other else []), *removed, *left]
     if signs and (noticed := _noticed(facts, fault, router, owner, min(sign.t for sign in signs))):
         sentence = f"{router} left {owner} in the course of {fault}: {noticed}"
-        return [_verdict(fault, Status.LIMITATION, sentence, router, None, None, tuple(signs), aspect="vip")]
+        return [matter.verdict(Status.LIMITATION, sentence, None, None, tuple(signs))]
     bound = Bound(0, 0, "transitions", f"{fault} changes nothing about {', '.join(sorted(kept))}")
     sentence = f"{router} stayed with {owner} throughout {fault}"
     if signs:
         sentence = f"{router} did not stay with {owner} throughout {fault}"
     status = Status.FAIL if signs else Status.PASS
-    return [_verdict(fault, status, sentence, router, len(signs), bound, tuple(signs[:_SHOWN]), aspect="vip")]
+    return [matter.verdict(status, sentence, len(signs), bound, tuple(signs[:_SHOWN]))]
 
 
 def _noticed(facts: Facts, fault: FaultSpan, router: VirtualRouter, owner: str, left_ns: int) -> str:
@@ -157,9 +160,8 @@ def _taken_out(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
         status, sentence = Status.LIMITATION, f"{sentence}: {why}"
     sentence += f", but {late}" if late and lost else ""
     bound = Bound(0, 0, "attempts", "connections that there are go on, new ones go to other members")
-    found = [
-        _verdict(fault, status, sentence, stream, len(lost), bound, tuple(lost[:_SHOWN]), aspect="drain")
-    ]
+    matter = _matter(fault, stream, "drain")
+    found = [matter.verdict(status, sentence, len(lost), bound, tuple(lost[:_SHOWN]))]
     if fault.effective_ns is None:
         return found
     # An attempt is given to a member at some time between its start and its end.
@@ -176,12 +178,8 @@ def _taken_out(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
         "a member in drain gets no new connection (HAProxy's management guide, 9.3; weight 0 in ipvsadm(8))",
     )
     status = Status.FAIL if strays else Status.PASS if new else Status.UNKNOWN
-    found.append(
-        _verdict(
-            fault, status, sentence, stream, len(strays), bound, tuple(strays[:_SHOWN]), aspect="rotation"
-        )
-    )
-    return found
+    matter = _matter(fault, stream, "rotation")
+    return [*found, matter.verdict(status, sentence, len(strays), bound, tuple(strays[:_SHOWN]))]
 
 
 def _chosen_in_vain(facts: Facts, fault: FaultSpan, stream: Stream) -> str:
@@ -221,48 +219,17 @@ def _drained(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
         f"{number(serves_s)} s"
     )
     bound = Bound(0, 0, "attempts", "it is out of rotation before it stops to serve")
+    matter = _matter(fault, stream, "drain")
     if lost and (needs is None or serves_s < needs.high):
         why = "no check asks for its readiness"
         if needs is not None:
             why = f"its removal may take {number(needs.high)} s ({needs.source})"
         return [
-            _verdict(
-                fault,
-                Status.LIMITATION,
-                f"{sentence}; {why}",
-                stream,
-                len(lost),
-                None,
-                tuple(lost[:_SHOWN]),
-                aspect="drain",
-            )
+            matter.verdict(Status.LIMITATION, f"{sentence}; {why}", len(lost), None, tuple(lost[:_SHOWN]))
         ]
     status = Status.FAIL if lost else Status.PASS
-    return [_verdict(fault, status, sentence, stream, len(lost), bound, tuple(lost[:_SHOWN]), aspect="drain")]
+    return [matter.verdict(status, sentence, len(lost), bound, tuple(lost[:_SHOWN]))]
 
 
-def _verdict(
-    fault: FaultSpan,
-    status: Status,
-    sentence: str,
-    about: Stream | VirtualRouter,
-    measured: float | None = None,
-    bound: Bound | None = None,
-    evidence: tuple[Event | str, ...] = (),
-    *,
-    aspect: str = "requests",
-) -> Verdict:
-    subject = f"{about.client} to {about.target}" if isinstance(about, Stream) else str(about)
-    return Verdict(
-        NAME,
-        status,
-        sentence,
-        measured,
-        bound,
-        "attempts" if bound is None else bound.unit,
-        evidence,
-        aspect=aspect,
-        subject=subject,
-        origin_ns=fault.inject_ns,
-        fault=fault.id,
-    )
+def _matter(fault: FaultSpan, about: Stream | VirtualRouter, aspect: str = "requests") -> Matter:
+    return Matter.of_fault(NAME, fault, str(about), aspect, unit="attempts")

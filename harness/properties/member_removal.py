@@ -16,6 +16,7 @@ from harness.bounds.bound import RESOLUTION_S, Bound, number
 from harness.properties.facts import SECOND_NS, Facts, FaultSpan, speaker_name
 from harness.properties.illness import Ailment, ailment, no_illness
 from harness.properties.ipvs_flows import option
+from harness.properties.matter import Matter
 from harness.properties.overload import excuse
 from harness.properties.pools import Pool, Pooled, pool_at
 from harness.properties.streams import Stream, streams
@@ -153,13 +154,13 @@ def _judge(facts: Facts, fault: FaultSpan, member: str, target: str, asked: list
     )
     if ill is None:
         if why := no_illness(fault):
-            return [_verdict(case, Status.NOT_APPLICABLE, f"{fault} makes no member ill: {why}")]
+            return [_matter(case).verdict(Status.NOT_APPLICABLE, f"{fault} makes no member ill: {why}")]
         sentence = f"nothing is known of what {fault} does to a member and to checks of it"
-        return [_verdict(case, Status.UNKNOWN, sentence)]
+        return [_matter(case).verdict(Status.UNKNOWN, sentence)]
     moved = _moved(case)
     if moved is not None:
         sentence = f"{speaker_name(moved)} took {address} meanwhile, so the requests were not one balancer's"
-        return [_verdict(case, Status.UNKNOWN, sentence, evidence=(moved,))]
+        return [_matter(case).verdict(Status.UNKNOWN, sentence, evidence=(moved,))]
     bound = case.bound
     if bound is None:
         return [_unnoticed(case)]
@@ -168,7 +169,7 @@ def _judge(facts: Facts, fault: FaultSpan, member: str, target: str, asked: list
         return [_unnoticed(replace(case, ailment=ill)), *_tabled(case, bound)]
     if len(pool.servers) == 1:
         sentence = f"{member} is the only member behind {target}: nobody is left to ask in its place"
-        return [_verdict(case, Status.LIMITATION, sentence)]
+        return [_matter(case).verdict(Status.LIMITATION, sentence)]
     if fault.fault == "backend-flap":
         return [_flapping(case, bound)]
     return [_removed(case, bound), *_tabled(case, bound), *_errors(case, bound), *_returned(case)]
@@ -230,7 +231,7 @@ def _removed(case: MemberCase, promise: Bound) -> Verdict:
     measured = 0.0 if last is None else (last.t - fault.inject_ns) / 1e9
     if watched < bound.high + _TURNS * turn_s:
         sentence = f"{case.pool.balancer} was watched for {number(watched)} s after {fault} only"
-        return _verdict(case, Status.UNKNOWN, sentence, measured, bound)
+        return _matter(case).verdict(Status.UNKNOWN, sentence, measured, bound)
     status, words = weigh(measured, bound, lag_s)
     sentence = (
         f"{case.pool.balancer} sent {member} its last request {number(measured)} s after {fault}: {words}"
@@ -240,7 +241,7 @@ def _removed(case: MemberCase, promise: Bound) -> Verdict:
     if status is Status.FAIL and last is not None and (late := excuse(case.facts, [last])):
         status, sentence = Status.UNKNOWN, f"{sentence}, but {late}"
     evidence = (fault.inject, *([] if last is None else [last]))
-    return _verdict(case, status, sentence, measured, bound, evidence)
+    return _matter(case).verdict(status, sentence, measured, bound, evidence)
 
 
 def _tabled(case: MemberCase, promise: Bound) -> list[Verdict]:
@@ -264,12 +265,12 @@ def _tabled(case: MemberCase, promise: Bound) -> list[Verdict]:
         sentence = (
             f"{member} stayed in {case.pool.balancer}'s IPVS table for {number(watched)} s after {fault}"
         )
-        return [_verdict(case, status, sentence, None, bound, (fault.inject,), aspect="table")]
+        return [_matter(case, "table").verdict(status, sentence, None, bound, (fault.inject,))]
     measured = (out.t - fault.inject_ns) / 1e9
     status, words = weigh(measured, bound, lag_s)
     how = "left" if out.change == "del" else "had weight 0 in"
     sentence = f"{member} {how} {case.pool.balancer}'s IPVS table {number(measured)} s after {fault}: {words}"
-    return [_verdict(case, status, sentence, measured, bound, (fault.inject, out), aspect="table")]
+    return [_matter(case, "table").verdict(status, sentence, measured, bound, (fault.inject, out))]
 
 
 def _errors(case: MemberCase, promise: Bound) -> list[Verdict]:
@@ -304,7 +305,7 @@ def _errors(case: MemberCase, promise: Bound) -> list[Verdict]:
     surplus = case.lost[allowed + later :]
     if status is Status.FAIL and (late := excuse(case.facts, surplus)):
         status, sentence = Status.UNKNOWN, f"{sentence}, but {late}"
-    return [_verdict(case, status, sentence, len(case.lost), bound, aspect="errors")]
+    return [_matter(case, "errors").verdict(status, sentence, len(case.lost), bound)]
 
 
 # -- never removed ---------------------------------------------------------------------------------
@@ -320,15 +321,15 @@ def _unnoticed(case: MemberCase) -> Verdict:
         last = number((sent[-1].t - fault.inject_ns) / 1e9) if sent else "0"
         sentence = f"{balancer} sent {member} nothing from {last} s after {fault} on"
         if case.ailment.perhaps:
-            return _verdict(case, Status.NOT_APPLICABLE, f"{sentence}: {case.ailment.perhaps}")
+            return _matter(case).verdict(Status.NOT_APPLICABLE, f"{sentence}: {case.ailment.perhaps}")
         sentence += f", though {why}"
-        return _verdict(case, Status.FAIL if sent or case.during else Status.UNKNOWN, sentence)
+        return _matter(case).verdict(Status.FAIL if sent or case.during else Status.UNKNOWN, sentence)
     sentence = (
         f"{balancer} sent {member} requests for all of the {number(watched)} s of {fault}, as {why}; "
         f"clients lost {len(lost)} of {len(case.during)} attempts"
     )
     evidence = (fault.inject, *lost[:_SHOWN], sent[-1])
-    return _verdict(case, Status.LIMITATION, sentence, watched, evidence=evidence, outright=bool(lost))
+    return _matter(case).verdict(Status.LIMITATION, sentence, watched, evidence=evidence, outright=bool(lost))
 
 
 def _no_reason(case: MemberCase) -> str:
@@ -349,7 +350,7 @@ def _flapping(case: MemberCase, removed: Bound) -> Verdict:
     rule = _forgiving(case, removed)
     if rule is None or ill_s >= removed.low or well_s <= rule[1]:
         sentence = f"{case.server.member} is {phases}: whether checks remove it depends on their phase"
-        return _verdict(case, Status.NOT_APPLICABLE, sentence, aspect="hysteresis")
+        return _matter(case, "hysteresis").verdict(Status.NOT_APPLICABLE, sentence)
     bound = Bound(
         0,
         _TURNS * turn_s,
@@ -364,7 +365,7 @@ def _flapping(case: MemberCase, removed: Bound) -> Verdict:
     if status is Status.PASS and watched < 2 * period_s:
         status, words = Status.UNKNOWN, f"but it was watched for {number(watched)} s only"
     sentence = f"{case.server.member} was left out for no more than {number(pause)} s: {words}"
-    return _verdict(case, status, sentence, pause, bound, aspect="hysteresis")
+    return _matter(case, "hysteresis").verdict(status, sentence, pause, bound)
 
 
 def _forgiving(case: MemberCase, removed: Bound) -> tuple[int, float] | None:
@@ -413,35 +414,12 @@ def _returned(case: MemberCase) -> list[Verdict]:
         watched = (end_ns - fault.heal_ns) / 1e9
         status = Status.FAIL if watched > bound.high + lag_s else Status.UNKNOWN
         sentence = f"{member} got no request within {number(watched)} s after healing"
-        return [_verdict(case, status, sentence, None, bound, aspect="return")]
+        return [_matter(case, "return").verdict(status, sentence, None, bound)]
     measured = (first.t - fault.heal_ns) / 1e9
     status, words = weigh(measured, bound, lag_s)
     sentence = f"{member} answered again {number(measured)} s after healing: {words}"
-    return [_verdict(case, status, sentence, measured, bound, (first,), aspect="return")]
+    return [_matter(case, "return").verdict(status, sentence, measured, bound, (first,))]
 
 
-def _verdict(
-    case: MemberCase,
-    status: Status,
-    sentence: str,
-    measured: float | None = None,
-    bound: Bound | None = None,
-    evidence: tuple[Event | str, ...] = (),
-    *,
-    aspect: str = "removal",
-    outright: bool = False,
-) -> Verdict:
-    return Verdict(
-        property=NAME,
-        status=status,
-        sentence=sentence,
-        measured=measured,
-        bound=bound,
-        unit="s" if bound is None else bound.unit,
-        evidence=evidence,
-        aspect=aspect,
-        subject=f"{case.server.member} behind {case.target}",
-        origin_ns=case.fault.inject_ns,
-        fault=case.fault.id,
-        outright=outright,
-    )
+def _matter(case: MemberCase, aspect: str = "removal") -> Matter:
+    return Matter.of_fault(NAME, case.fault, f"{case.server.member} behind {case.target}", aspect)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from harness.bounds.bound import Bound, number
 from harness.properties.facts import Facts, VirtualRouter, speaker_name
 from harness.properties.hearing import untold
+from harness.properties.matter import Matter
 from harness.properties.owners import wire_owners
 from harness.properties.takeover import Takeover
 from harness.timeline import Event
@@ -65,14 +66,15 @@ def told_again(takeover: Takeover, name: str) -> list[Verdict]:
     if not misled and not evidence:
         return []
     bound = _bound(takeover)
+    matter = Matter.of_fault(name, takeover.fault, str(router), ASPECT)
     if misled:
-        return [_untold(takeover, name, misled, since_ns, end_ns, bound)]
+        return [_untold(takeover, matter, misled, since_ns, end_ns, bound)]
     measured = (latest_ns - since_ns) / 1e9
     status, words = weigh(measured, bound, facts.lag_s(since_ns, latest_ns))
     sentence = f"{node} told the neighbours {number(measured)} s after it alone had {router} again: {words}"
     sentence += f"; {_CURE}" if status is Status.FAIL and takeover.fault.resumes else ""
     told = tuple(dict.fromkeys(evidence))[:4]
-    return [_verdict(takeover, name, status, sentence, measured, bound, told)]
+    return [matter.verdict(status, sentence, measured, bound, told)]
 
 
 def _neighbours(facts: Facts, router: VirtualRouter) -> list[str]:
@@ -106,7 +108,7 @@ def _bound(takeover: Takeover) -> Bound:
 
 
 def _untold(
-    takeover: Takeover, name: str, misled: dict[str, Event], since_ns: int, end_ns: int, bound: Bound
+    takeover: Takeover, matter: Matter, misled: dict[str, Event], since_ns: int, end_ns: int, bound: Bound
 ) -> Verdict:
     watched = (end_ns - since_ns) / 1e9
     other = next(iter(misled.values()))
@@ -119,28 +121,4 @@ def _untold(
     status = Status.FAIL if enough else Status.UNKNOWN
     sentence += f": {_CURE}" if enough and takeover.fault.resumes else ""
     measured = watched if enough else None
-    return _verdict(takeover, name, status, sentence, measured, bound, tuple(misled.values()))
-
-
-def _verdict(
-    takeover: Takeover,
-    name: str,
-    status: Status,
-    sentence: str,
-    measured: float | None,
-    bound: Bound,
-    evidence: tuple[Event, ...],
-) -> Verdict:
-    return Verdict(
-        name,
-        status,
-        sentence,
-        measured,
-        bound,
-        bound.unit,
-        evidence,
-        aspect=ASPECT,
-        subject=str(takeover.router),
-        origin_ns=takeover.fault.inject_ns,
-        fault=takeover.fault.id,
-    )
+    return matter.verdict(status, sentence, measured, bound, tuple(misled.values()))

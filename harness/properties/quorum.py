@@ -15,6 +15,7 @@ from harness.bounds.checkers import has_quorum, removal_by, return_after
 from harness.configs.ipvs_model import VirtualServer
 from harness.properties.facts import Facts, FaultSpan
 from harness.properties.illness import Ailment, ailment, weight_of_the_well
+from harness.properties.matter import Matter
 from harness.properties.member_removal import READ_S, balancer_of
 from harness.properties.pools import Pool, pool_at
 from harness.timeline import Event
@@ -78,10 +79,11 @@ def _judge(case: Case) -> list[Verdict]:
 
 def _lost(case: Case, ailments: list[Ailment]) -> list[Verdict]:
     """What the end of these members makes of the quorum."""
+    matter = _matter(case, "kept")
     if case.stands_in(case.fault.inject_ns):
         sentence = f"{case.pool.balancer} had called the sorry server already before {case.fault}"
         bound = Bound(0, 0, "changes", "there was no quorum that could be lost")
-        return [_verdict(case, Status.NOT_APPLICABLE, sentence, None, bound, (), aspect="kept")]
+        return [matter.verdict(Status.NOT_APPLICABLE, sentence, None, bound, (case.fault.inject,))]
     left = weight_of_the_well(case.facts, case.pool, case.fault.inject_ns)
     kept = has_quorum(case.virtual, left, had=True)
     come = case.moments(case.fault.inject_ns, case.until_ns, in_=True)
@@ -90,7 +92,7 @@ def _lost(case: Case, ailments: list[Ailment]) -> list[Verdict]:
         bound = Bound(0, 0, "changes", f"weight {left} is still quorum - hysteresis = {threshold} or more")
         sentence = f"with weight {left} left {case.pool.balancer} called the sorry server {len(come)} times"
         status = Status.FAIL if come else Status.PASS
-        return [_verdict(case, status, sentence, len(come), bound, tuple(come), aspect="kept")]
+        return [matter.verdict(status, sentence, len(come), bound, (case.fault.inject, *come))]
     bounds = [b for b in (removal_by(list(a.noticed)) for a in ailments) if b is not None]
     if not bounds:
         return []
@@ -117,7 +119,8 @@ def _healed(case: Case, ailments: list[Ailment]) -> list[Verdict]:
         never = Bound(0, 0, "changes", f"weight {weight} is below quorum + hysteresis = {threshold}")
         sentence = f"with weight {weight} {case.pool.balancer} sent the sorry server away {len(gone)} times"
         status = Status.FAIL if gone else Status.PASS
-        return [_verdict(case, status, sentence, len(gone), never, tuple(gone), aspect="not regained")]
+        matter = _matter(case, "not regained")
+        return [matter.verdict(status, sentence, len(gone), never, (case.fault.inject, *gone))]
     back = Bound(max(b.low for b in returns), max(b.high for b in returns), "s", returns[0].source)
     took_s = (healed_ns - heal_ns) / 1e9
     read = f"the table is read every {number(READ_S)} s"
@@ -138,33 +141,12 @@ def _timed(case: Case, seen: list[Event], since_ns: int, end_ns: int, bound: Bou
         watched = (end_ns - since_ns) / 1e9
         status = Status.FAIL if watched > bound.high + lag_s else Status.UNKNOWN
         sentence = f"the sorry server {case.sorry} never {what} in {number(watched)} s"
-        return _verdict(case, status, sentence, None, bound, (), aspect=aspect)
+        return _matter(case, aspect).verdict(status, sentence, None, bound, (case.fault.inject,))
     measured = (seen[0].t - since_ns) / 1e9
     status, words = weigh(measured, bound, lag_s)
     sentence = f"the sorry server {case.sorry} {what} after {number(measured)} s: {words}"
-    return _verdict(case, status, sentence, measured, bound, (seen[0],), aspect=aspect)
+    return _matter(case, aspect).verdict(status, sentence, measured, bound, (case.fault.inject, seen[0]))
 
 
-def _verdict(
-    case: Case,
-    status: Status,
-    sentence: str,
-    measured: float | None,
-    bound: Bound,
-    evidence: tuple[Event, ...],
-    *,
-    aspect: str,
-) -> Verdict:
-    return Verdict(
-        NAME,
-        status,
-        sentence,
-        measured,
-        bound,
-        bound.unit,
-        (case.fault.inject, *evidence),
-        aspect=aspect,
-        subject=f"{case.pool.balancer}, port {case.pool.port}",
-        origin_ns=case.fault.inject_ns,
-        fault=case.fault.id,
-    )
+def _matter(case: Case, aspect: str) -> Matter:
+    return Matter.of_fault(NAME, case.fault, f"{case.pool.balancer}, port {case.pool.port}", aspect)

@@ -13,6 +13,7 @@ from collections import Counter
 from harness.bounds.bound import Bound
 from harness.bystanders import bystanders
 from harness.properties.facts import Facts, FaultSpan
+from harness.properties.matter import Matter
 from harness.properties.member_removal import balancer_of
 from harness.properties.overload import excuse
 from harness.properties.pools import Pool, pool_at
@@ -90,17 +91,12 @@ def _limited(
     packets = _packets(facts, stream)
     status = Status.FAIL if strange else Status.LIMITATION
     said = f", although {expected.why}" if strange else f": {expected.why}"
-    return Verdict(
-        NAME,
+    return Matter.of_run(NAME, facts, str(stream), aspect, unit="attempts").verdict(
         status,
         sentence + said,
         len(strange),
         Bound(0, 0, "attempts", expected.why) if strange else None,
-        "attempts",
         (*strange[:_SHOWN], *packets) if strange else (*packets, *attempts[:1]),
-        aspect=aspect,
-        subject=f"{stream.client} to {stream.target}",
-        origin_ns=facts.faults[0].inject_ns if facts.faults else None,
         outright=not served and not strange,
     )
 
@@ -139,18 +135,12 @@ def _alone(facts: Facts, stream: Stream, fault: FaultSpan, expected: Expectation
         f"with its own service down {stream.client} reached {stream.target} in {len(served)} of {len(asked)} "
         f"attempts: {expected.why}"
     )
-    return Verdict(
-        NAME,
+    return Matter.of_fault(NAME, fault, str(stream), "member alone", unit="attempts").verdict(
         status,
         sentence,
         len(served),
         Bound(0, 0, "attempts", expected.why) if served else None,
-        "attempts",
         (fault.inject, *(served or asked)[:_SHOWN]),
-        aspect="member alone",
-        subject=f"{stream.client} to {stream.target}",
-        origin_ns=fault.inject_ns,
-        fault=fault.id,
         outright=bool(asked) and not served,
     )
 
@@ -171,16 +161,7 @@ def _served(facts: Facts, stream: Stream, attempts: list[Event], aspect: str, wh
         sentence = f"{stream.client} never asked {stream.target} while nothing was wrong"
     if status is Status.FAIL and (late := excuse(facts, lost)):
         status, sentence = Status.UNKNOWN, f"{sentence}, but {late}"
-    origin_ns = facts.faults[0].inject_ns if facts.faults else None
-    return Verdict(
-        NAME,
-        status,
-        sentence,
-        len(lost) if attempts else None,
-        bound,
-        "attempts",
-        (*lost[:_SHOWN], *(_packets(facts, stream) if lost else ())),
-        aspect=aspect,
-        subject=f"{stream.client} to {stream.target}",
-        origin_ns=origin_ns,
-    )
+    evidence = (*lost[:_SHOWN], *(_packets(facts, stream) if lost else ()))
+    measured = len(lost) if attempts else None
+    matter = Matter.of_run(NAME, facts, str(stream), aspect)
+    return matter.verdict(status, sentence, measured, bound, evidence)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from harness.bounds.bound import RESOLUTION_S, Bound, number
 from harness.bounds.tracking import reduced, regained
 from harness.properties.facts import Facts, speaker_name
+from harness.properties.matter import Matter
 from harness.properties.proxy_end import ProxyEnd, proxy_ends
 from harness.properties.streams import streams
 from harness.timeline import Event
@@ -27,17 +28,17 @@ def judge(facts: Facts) -> list[Verdict]:
 def _judge(end: ProxyEnd) -> list[Verdict]:
     if end.owner is None:
         sentence = f"nobody announced {end.router} when {end.fault} came"
-        return [_verdict(end, Status.UNKNOWN, sentence)]
+        return [_matter(end).verdict(Status.UNKNOWN, sentence)]
     if not end.hits_owner:
         return [_stays(end)]
     if end.instance is None:
         sentence = f"the configuration of {end.node} is not known, so nothing is promised of its tracking"
-        return [_verdict(end, Status.NOT_APPLICABLE, sentence)]
+        return [_matter(end).verdict(Status.NOT_APPLICABLE, sentence)]
     if not end.noticing:
         return [_untracked(end)]
     if end.heir is None:
         sentence = f"no balancer with a living proxy was left to take {end.router} after {end.fault}"
-        return [_verdict(end, Status.NOT_APPLICABLE, sentence)]
+        return [_matter(end).verdict(Status.NOT_APPLICABLE, sentence)]
     if _over_soon(end):
         return [_forgiven(end)]
     return [_detected(end), _taken(end), *_returned(end)]
@@ -55,10 +56,10 @@ def _forgiven(end: ProxyEnd) -> Verdict:
     bound = Bound(0, 0, "takeovers", f"{number(held)} s are too short to count: {source}")
     if end.first is None and _sign(end) is None:
         sentence = f"{end.router} stayed with {end.node}, whose proxy was gone for {number(held)} s only"
-        return _verdict(end, Status.PASS, sentence, 0, bound, aspect="detection")
+        return _matter(end, "detection").verdict(Status.PASS, sentence, 0, bound)
     evidence = tuple(event for event in (_sign(end), end.first) if event is not None)
     sentence = f"{end.node} gave {end.router} up, though its proxy was gone for {number(held)} s only"
-    return _verdict(end, Status.FAIL, sentence, 1, bound, evidence, aspect="detection")
+    return _matter(end, "detection").verdict(Status.FAIL, sentence, 1, bound, evidence)
 
 
 def _stays(end: ProxyEnd) -> Verdict:
@@ -66,9 +67,9 @@ def _stays(end: ProxyEnd) -> Verdict:
     bound = Bound(0, 0, "takeovers", f"{end.fault} does not hit the owner {end.owner}")
     if end.first is None:
         sentence = f"{end.router} stayed with {end.owner}, whose proxy lives"
-        return _verdict(end, Status.PASS, sentence, 0, bound)
+        return _matter(end).verdict(Status.PASS, sentence, 0, bound)
     sentence = f"{speaker_name(end.first)} took {end.router} though {end.fault} does not hit {end.owner}"
-    return _verdict(end, Status.FAIL, sentence, 1, bound, (end.first,))
+    return _matter(end).verdict(Status.FAIL, sentence, 1, bound, (end.first,))
 
 
 # -- no tracking -----------------------------------------------------------------------------------
@@ -83,7 +84,7 @@ def _untracked(end: ProxyEnd) -> Verdict:
         why = f"{names} sees processes end, not hang (keepalived.conf(5))"
     if end.first is not None:
         sentence = f"{speaker_name(end.first)} took {router} after {fault}, though {why}"
-        return _verdict(end, Status.FAIL, sentence, evidence=(end.first,))
+        return _matter(end).verdict(Status.FAIL, sentence, evidence=(end.first,))
     asked = [s for s in streams(end.facts) if s.address in router.addresses]
     attempts = [a for s in asked for a in s.attempts if fault.inject_ns <= a.t < end.until_ns]
     lost = [a for a in attempts if a.result != "ok"]
@@ -91,16 +92,16 @@ def _untracked(end: ProxyEnd) -> Verdict:
     stayed = f"{why}: {router} stayed on {end.node}"
     if not lost:
         told = f"none of {len(attempts)} attempts was lost" if attempts else "no client asked anything"
-        return _verdict(end, Status.UNKNOWN, f"{stayed}, but {told}, which proves nothing")
+        return _matter(end).verdict(Status.UNKNOWN, f"{stayed}, but {told}, which proves nothing")
     last = max(lost, key=lambda a: a.t)
     served = [a for a in attempts if a.result == "ok" and a.t > lost[0].t]
     share = f"{len(lost):,} of {len(attempts):,} attempts"
     evidence = (fault.inject, *lost[:_SHOWN], last)
     if served:
         sentence = f"{stayed}, and clients lost {share}, but some were served all the while"
-        return _verdict(end, Status.UNKNOWN, sentence, held, evidence=(*evidence, served[0]))
+        return _matter(end).verdict(Status.UNKNOWN, sentence, held, evidence=(*evidence, served[0]))
     sentence = f"{stayed}, a black hole for the {number(held)} s of the fault; clients lost {share}"
-    return _verdict(end, Status.LIMITATION, sentence, held, evidence=evidence, outright=True)
+    return _matter(end).verdict(Status.LIMITATION, sentence, held, evidence=evidence, outright=True)
 
 
 # -- tracking --------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ def _detected(end: ProxyEnd) -> Verdict:
     status, words = weigh(measured, bound, end.facts.lag_s(end.fault.inject_ns, sign.t))
     said = "said goodbye" if sign.priority == 0 else f"lowered its priority to {sign.priority}"
     sentence = f"{end.node} {said} {number(measured)} s after {end.fault}: {words}"
-    return _verdict(end, status, sentence, measured, bound, (end.fault.inject, sign), aspect="detection")
+    return _matter(end, "detection").verdict(status, sentence, measured, bound, (end.fault.inject, sign))
 
 
 def _taken(end: ProxyEnd) -> Verdict:
@@ -145,10 +146,10 @@ def _taken(end: ProxyEnd) -> Verdict:
     evidence = tuple(e for e in (fault.inject, _sign(end), end.first) if e is not None)
     if node in end.facts.without_proxy(end.first.t):
         sentence = f"{node} took {router}, but its own proxy does not serve either"
-        return _verdict(end, Status.FAIL, sentence, measured, bound, evidence, aspect="takeover")
+        return _matter(end, "takeover").verdict(Status.FAIL, sentence, measured, bound, evidence)
     status, words = weigh(measured, bound, end.facts.lag_s(fault.inject_ns, end.first.t))
     sentence = f"{node} took {router} {number(measured)} s after {fault}: {words}"
-    return _verdict(end, status, sentence, measured, bound, evidence, aspect="takeover")
+    return _matter(end, "takeover").verdict(status, sentence, measured, bound, evidence)
 
 
 def _too_light(end: ProxyEnd) -> Verdict:
@@ -161,10 +162,10 @@ def _too_light(end: ProxyEnd) -> Verdict:
         why += " with nopreempt"
     if end.first is not None:
         sentence = f"{speaker_name(end.first)} took {end.router} after {end.fault} though it must not: {why}"
-        return _verdict(end, Status.FAIL, sentence, evidence=(end.first,), aspect="takeover")
+        return _matter(end, "takeover").verdict(Status.FAIL, sentence, evidence=(end.first,))
     held = (end.until_ns - end.fault.inject_ns) / 1e9
     sentence = f"{end.router} stayed for {number(held)} s on {end.node}, whose proxy does not serve: {why}"
-    return _verdict(end, Status.FAIL, sentence, held, evidence=(end.fault.inject,), aspect="takeover")
+    return _matter(end, "takeover").verdict(Status.FAIL, sentence, held, evidence=(end.fault.inject,))
 
 
 def _overdue(end: ProxyEnd, bound: Bound, what: str, aspect: str) -> Verdict:
@@ -172,11 +173,10 @@ def _overdue(end: ProxyEnd, bound: Bound, what: str, aspect: str) -> Verdict:
     watched = (end.until_ns - end.fault.inject_ns) / 1e9
     patience_s = bound.high + RESOLUTION_S + end.facts.lag_s(end.fault.inject_ns, end.until_ns)
     sentence = f"{what} within {number(watched)} s"
+    matter = _matter(end, aspect)
     if watched < patience_s:
-        return _verdict(
-            end, Status.UNKNOWN, f"{sentence}, but its time was not over", None, bound, aspect=aspect
-        )
-    return _verdict(end, Status.FAIL, sentence, None, bound, (end.fault.inject,), aspect=aspect)
+        return matter.verdict(Status.UNKNOWN, f"{sentence}, but its time was not over", None, bound)
+    return matter.verdict(Status.FAIL, sentence, None, bound, (end.fault.inject,))
 
 
 # -- the return ------------------------------------------------------------------------------------
@@ -204,11 +204,11 @@ def _returned(end: ProxyEnd) -> list[Verdict]:
         sentence = f"{end.node} did not take {router} back within {number(watched)} s after healing"
         enough = watched >= bound.high + RESOLUTION_S + facts.lag_s(fault.heal_ns, until_ns)
         status = Status.FAIL if enough else Status.UNKNOWN
-        return [_verdict(end, status, sentence, watched if enough else None, bound, aspect="return")]
+        return [_matter(end, "return").verdict(status, sentence, watched if enough else None, bound)]
     measured = (back.t - fault.heal_ns) / 1e9
     status, words = weigh(measured, bound, facts.lag_s(fault.heal_ns, back.t))
     sentence = f"{end.node} took {router} back {number(measured)} s after healing: {words}"
-    return [_verdict(end, status, sentence, measured, bound, (back,), aspect="return")]
+    return [_matter(end, "return").verdict(status, sentence, measured, bound, (back,))]
 
 
 def _keeps_away(end: ProxyEnd, back: Event | None, promise: Bound, until_ns: int) -> Verdict:
@@ -216,35 +216,12 @@ def _keeps_away(end: ProxyEnd, back: Event | None, promise: Bound, until_ns: int
     bound = Bound(0, 0, "takeovers", f"nopreempt: {end.node} is a backup again and stays one")
     if back is not None:
         sentence = f"{end.node} took {end.router} back in spite of nopreempt"
-        return _verdict(end, Status.FAIL, sentence, 1, bound, (back,), aspect="return")
+        return _matter(end, "return").verdict(Status.FAIL, sentence, 1, bound, (back,))
     watched = (until_ns - (end.fault.healed_ns or until_ns)) / 1e9
     status = Status.PASS if watched >= promise.high else Status.UNKNOWN
     sentence = f"{end.router} stayed away from {end.node} for {number(watched)} s after healing: nopreempt"
-    return _verdict(end, status, sentence, 0, bound, aspect="return")
+    return _matter(end, "return").verdict(status, sentence, 0, bound)
 
 
-def _verdict(
-    end: ProxyEnd,
-    status: Status,
-    sentence: str,
-    measured: float | None = None,
-    bound: Bound | None = None,
-    evidence: tuple[Event | str, ...] = (),
-    *,
-    aspect: str = "takeover",
-    outright: bool = False,
-) -> Verdict:
-    return Verdict(
-        property=NAME,
-        status=status,
-        sentence=sentence,
-        measured=measured,
-        bound=bound,
-        unit="s" if bound is None else bound.unit,
-        evidence=evidence,
-        aspect=aspect,
-        subject=str(end.router),
-        origin_ns=end.fault.inject_ns,
-        fault=end.fault.id,
-        outright=outright,
-    )
+def _matter(end: ProxyEnd, aspect: str = "takeover") -> Matter:
+    return Matter.of_fault(NAME, end.fault, str(end.router), aspect)

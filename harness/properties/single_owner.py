@@ -7,17 +7,15 @@ that stay behind without adverts are told as evidence.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from harness.bounds.bound import RESOLUTION_S, Bound
 from harness.bounds.vrrp import separation_us, two_owners
 from harness.properties.facts import Facts, VirtualRouter
 from harness.properties.gaps import gaps
+from harness.properties.matter import Matter
 from harness.properties.overlaps import overlaps
 from harness.properties.owners import Ownership, disagreements, wire_owners
 from harness.properties.takeover import takeovers
 from harness.properties.windows import Window, advert_at
-from harness.timeline import Event
 from harness.verdict import Status, Verdict
 
 NAME = "single-owner"
@@ -31,7 +29,7 @@ def judge(facts: Facts) -> list[Verdict]:
         claims = wire_owners(facts, router)
         if not claims:
             sentence = f"nobody ever announced {router}"
-            verdicts.append(_verdict(facts, router, Status.FAIL, sentence, "none", evidence=()))
+            verdicts.append(_matter(facts, router, "none").verdict(Status.FAIL, sentence))
             continue
         verdicts.append(_none(facts, router, claims))
         verdicts.append(_two(facts, router, claims))
@@ -47,18 +45,16 @@ def _none(facts: Facts, router: VirtualRouter, claims: list[Ownership]) -> Verdi
     known = [gap for gap in found if gap is not None]
     if found and not known:
         sentence = f"nobody announced {router} for a while, but the faults left no speaker that could have"
-        return _verdict(facts, router, Status.NOT_APPLICABLE, sentence, "none")
+        return _matter(facts, router, "none").verdict(Status.NOT_APPLICABLE, sentence)
     if not known:
         sentence = f"{router} was announced from {_at(facts, claims[0].from_ns)} to the end without a gap"
         bound = Bound(0, 0, "s", "no owner ended")
-        return _verdict(facts, router, Status.PASS, sentence, "none", 0.0, bound)
+        return _matter(facts, router, "none").verdict(Status.PASS, sentence, 0.0, bound)
     gap = _worst(known)
     sentence = (
         f"nobody announced {router} for {gap.seconds:.4f} s from {_at(facts, gap.from_ns)}: {gap.words}"
     )
-    return _verdict(
-        facts, router, gap.status, sentence, "none", gap.seconds, gap.bound, evidence=gap.evidence
-    )
+    return _matter(facts, router, "none").verdict(gap.status, sentence, gap.seconds, gap.bound, gap.evidence)
 
 
 # -- two -------------------------------------------------------------------------------------------
@@ -70,22 +66,19 @@ def _two(facts: Facts, router: VirtualRouter, claims: list[Ownership]) -> Verdic
     bound = two_owners(router.speakers.values())
     if not found:
         sentence = f"never did two nodes announce {router} at once"
-        return _verdict(facts, router, Status.PASS, sentence, "two", 0.0, bound, evidence=residue)
+        return _matter(facts, router, "two").verdict(Status.PASS, sentence, 0.0, bound, residue)
     overlap = _worst(found)
     sentence = f"two nodes {overlap.did} {router} for {overlap.seconds:.4f} s"
     sentence += f" from {_at(facts, overlap.from_ns)}"
-    verdict = _verdict(
-        facts,
-        router,
+    parted = any(facts.effect(fault, router) == "parts" for fault in facts.faults)
+    return _matter(facts, router, "two").verdict(
         overlap.status,
         f"{sentence}: {overlap.words}",
-        "two",
         overlap.seconds,
         overlap.bound,
-        evidence=(*overlap.evidence, *residue),
+        (*overlap.evidence, *residue),
+        outright=overlap.status is Status.LIMITATION and parted,
     )
-    parted = any(facts.effect(fault, router) == "parts" for fault in facts.faults)
-    return replace(verdict, outright=overlap.status is Status.LIMITATION and parted)
 
 
 def _crowded(facts: Facts, router: VirtualRouter, claims: list[Ownership]) -> list[Verdict]:
@@ -109,9 +102,7 @@ def _crowded(facts: Facts, router: VirtualRouter, claims: list[Ownership]) -> li
             1, 1, "claimants", f"equal priority {pair[0].priority} leaves 0 s between their time-outs"
         )
         evidence = tuple(e for c in near if (e := advert_at(router, c.from_ns)) is not None)
-        verdicts.append(
-            _verdict(facts, router, Status.FAIL, sentence, "election", 2, bound, evidence=evidence)
-        )
+        verdicts.append(_matter(facts, router, "election").verdict(Status.FAIL, sentence, 2, bound, evidence))
     return verdicts
 
 
@@ -131,26 +122,5 @@ def _at(facts: Facts, t_ns: int) -> str:
     return f"{(t_ns - _origin_ns(facts)) / 1e9:+.3f} s"
 
 
-def _verdict(
-    facts: Facts,
-    router: VirtualRouter,
-    status: Status,
-    sentence: str,
-    aspect: str,
-    measured: float | None = None,
-    bound: Bound | None = None,
-    *,
-    evidence: tuple[Event | str, ...] = (),
-) -> Verdict:
-    return Verdict(
-        property=NAME,
-        status=status,
-        sentence=sentence,
-        measured=measured,
-        bound=bound,
-        unit="s" if bound is None else bound.unit,
-        evidence=evidence,
-        aspect=aspect,
-        subject=str(router),
-        origin_ns=_origin_ns(facts),
-    )
+def _matter(facts: Facts, router: VirtualRouter, aspect: str) -> Matter:
+    return Matter(NAME, str(router), aspect, _origin_ns(facts))

@@ -35,6 +35,9 @@ class Stream:
     target: str
     attempts: tuple[Event, ...]
 
+    def __str__(self) -> str:
+        return f"{self.client} to {self.target}"
+
     @property
     def address(self) -> str:
         """The address that it asks."""

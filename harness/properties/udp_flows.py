@@ -15,6 +15,7 @@ from typing import Literal
 from harness.bounds.bound import Bound
 from harness.properties.facts import Facts, FaultSpan
 from harness.properties.ipvs_flows import by_udp, option
+from harness.properties.matter import Matter
 from harness.properties.member_removal import balancer_of
 from harness.properties.overload import excuse
 from harness.properties.pools import Pool, pool_at
@@ -105,17 +106,11 @@ def _weighed(
     if status is Status.FAIL and (late := excuse(facts, strange)):
         status, said = Status.UNKNOWN, f"{said}, but {late}"
     promised = fate.outcome == "moves" or status is Status.FAIL
-    return Verdict(
-        NAME,
+    return Matter.of_fault(NAME, fault, str(flow), "rotation", unit="datagrams").verdict(
         status,
         said,
         len(strange) if promised else None,
         Bound(0, 0, "datagrams", fate.why) if promised else None,
-        "datagrams",
         (gone, *(strange or lost)[:_SHOWN]),
-        aspect="rotation",
-        subject=f"{flow.client} to {flow.target}",
-        origin_ns=fault.inject_ns,
-        fault=fault.id,
         outright=status is Status.LIMITATION and len(lost) == len(sent),
     )

@@ -13,6 +13,7 @@ from harness.bounds.bound import RESOLUTION_S, Bound, number
 from harness.bounds.vrrp import Speaker
 from harness.properties.facts import Facts, speaker_name
 from harness.properties.hearing import unpromised
+from harness.properties.matter import Matter
 from harness.properties.takeover import Takeover, takeovers
 from harness.timeline import Event
 from harness.verdict import Status, Verdict, weigh
@@ -32,16 +33,16 @@ def _judge(takeover: Takeover, due: list[Takeover]) -> list[Verdict]:
     if takeover.effect == "open":
         why = unpromised(fault) or "service tracking decides"
         sentence = f"nothing is promised of what {fault} does to {router}: {why}"
-        return [_verdict(takeover, Status.NOT_APPLICABLE, sentence)]
+        return [_matter(takeover).verdict(Status.NOT_APPLICABLE, sentence)]
     if takeover.owner is None:
         sentence = f"nobody announced {router} when {fault} came: there was nothing to take over"
-        return [_verdict(takeover, Status.UNKNOWN, sentence)]
+        return [_matter(takeover).verdict(Status.UNKNOWN, sentence)]
     if not takeover.due or takeover.ends_early:
         return [_nothing_moves(takeover, due)]
     heir, bound, timer = takeover.heir, takeover.bound, takeover.timer
     if heir is None or bound is None or timer is None:
         sentence = f"no speaker of {router} was left to take over after {fault}"
-        return [_verdict(takeover, Status.NOT_APPLICABLE, sentence)]
+        return [_matter(takeover).verdict(Status.NOT_APPLICABLE, sentence)]
     first = takeover.first
     if first is None:
         return [_nobody_came(takeover, heir, bound)]
@@ -61,16 +62,17 @@ def _nothing_moves(takeover: Takeover, due: list[Takeover]) -> Verdict:
         healed = "thawed" if fault.fault == "freeze" else "heard again"
         why = f"{takeover.owner} was {healed} before the time-out was over ({takeover.timer.source})"
     bound = Bound(0, 0, "takeovers", why)
+    matter = _matter(takeover)
     if first is None:
-        return _verdict(takeover, Status.PASS, f"{router} stayed with {takeover.owner}: {why}", 0, bound)
+        return matter.verdict(Status.PASS, f"{router} stayed with {takeover.owner}: {why}", 0, bound)
     by = next((other.fault for other in due if other.first is first), None)
     if by is not None:
         sentence = f"{speaker_name(first)} announced {router}, as {by} had come before: {why}"
-        return _verdict(takeover, Status.PASS, sentence, 0, bound)
+        return matter.verdict(Status.PASS, sentence, 0, bound)
     sentence = f"{speaker_name(first)} announced {router} although {why}"
     if late := _starved(takeover, first):
-        return _verdict(takeover, Status.UNKNOWN, f"{sentence}, but {late}", None, bound, (first,))
-    return _verdict(takeover, Status.FAIL, sentence, 1, bound, (first,))
+        return matter.verdict(Status.UNKNOWN, f"{sentence}, but {late}", None, bound, (first,))
+    return matter.verdict(Status.FAIL, sentence, 1, bound, (first,))
 
 
 def _starved(takeover: Takeover, first: Event) -> str:
@@ -92,10 +94,11 @@ def _nobody_came(takeover: Takeover, heir: Speaker, bound: Bound) -> Verdict:
     watched = (takeover.until_ns - fault.inject_ns) / 1e9
     nobody = f"nobody took {router} within {watched:.3f} s after {fault}"
     patience_s = RESOLUTION_S + takeover.facts.lag_s(fault.inject_ns, takeover.until_ns)
+    matter = _matter(takeover)
     if due_ns is None or due_ns + patience_s * 1e9 > takeover.until_ns:
-        return _verdict(takeover, Status.UNKNOWN, f"{nobody}, but the time-out was not over", None, bound)
+        return matter.verdict(Status.UNKNOWN, f"{nobody}, but the time-out was not over", None, bound)
     sentence = f"{nobody}: {heir.node} should have"
-    return _verdict(takeover, Status.FAIL, sentence, watched, bound, _said(takeover))
+    return matter.verdict(Status.FAIL, sentence, watched, bound, _said(takeover))
 
 
 def _in_time(takeover: Takeover, first: Event, bound: Bound) -> Verdict:
@@ -106,7 +109,7 @@ def _in_time(takeover: Takeover, first: Event, bound: Bound) -> Verdict:
         f"{speaker_name(first)} took {takeover.router} {number(measured)} s after {takeover.fault}, "
         f"{_ending(takeover)}: {words}"
     )
-    return _verdict(takeover, status, sentence, measured, bound, _said(takeover))
+    return _matter(takeover).verdict(status, sentence, measured, bound, _said(takeover))
 
 
 def _ending(takeover: Takeover) -> str:
@@ -121,14 +124,14 @@ def _timer_exact(takeover: Takeover, first: Event, timer: Bound) -> Verdict:
     from_ns = takeover.timer_from_ns
     if from_ns is None:
         sentence = f"no advert of {takeover.owner} was seen to count from"
-        return _verdict(takeover, Status.UNKNOWN, sentence, None, timer, aspect="timer")
+        return _matter(takeover, "timer").verdict(Status.UNKNOWN, sentence, None, timer)
     measured = (first.t - from_ns) / 1e9
     status, words = weigh(measured, timer, takeover.facts.lag_s(from_ns, first.t))
     word = "priority-0 advert" if takeover.farewell else "last advert"
     sentence = (
         f"{speaker_name(first)} spoke {number(measured)} s after the {word} of {takeover.owner}: {words}"
     )
-    return _verdict(takeover, status, sentence, measured, timer, _said(takeover), aspect="timer")
+    return _matter(takeover, "timer").verdict(status, sentence, measured, timer, _said(takeover))
 
 
 def _right_node(takeover: Takeover, first: Event, heir: Speaker) -> Verdict:
@@ -140,9 +143,9 @@ def _right_node(takeover: Takeover, first: Event, heir: Speaker) -> Verdict:
         sentence = f"{heir.node} took over, the highest of those left (priority {heir.priority})"
         if came.priority == heir.priority and came.node != heir.node:
             sentence = f"{came.node} took over; {heir.node} has the same priority {heir.priority}"
-        return _verdict(takeover, Status.PASS, sentence, aspect="successor")
+        return _matter(takeover, "successor").verdict(Status.PASS, sentence)
     sentence = f"{came.node} (priority {came.priority}) took over, not {heir.node} (priority {heir.priority})"
-    return _verdict(takeover, Status.FAIL, sentence, evidence=(first,), aspect="successor")
+    return _matter(takeover, "successor").verdict(Status.FAIL, sentence, evidence=(first,))
 
 
 def _reachable(takeover: Takeover, first: Event) -> list[Verdict]:
@@ -193,13 +196,13 @@ def _soon(
         watched = (end_ns - first.t) / 1e9
         status = Status.FAIL if watched > bound.high else Status.UNKNOWN
         sentence = f"{node} never {did} {', '.join(missing)} in the {watched:.3f} s after its first advert"
-        return _verdict(takeover, status, sentence, None, bound, (first,), aspect=aspect)
+        return _matter(takeover, aspect).verdict(status, sentence, None, bound, (first,))
     events = [event for event in found.values() if event is not None]
     latest = max((event.t for event in events), default=first.t)
     measured = max((latest - first.t) / 1e9, 0.0)
     status, words = weigh(measured, bound, takeover.facts.lag_s(first.t, latest))
     sentence = f"{node} {did} {', '.join(found)} {number(measured)} s after its first advert: {words}"
-    return _verdict(takeover, status, sentence, measured, bound, (first, *events), aspect=aspect)
+    return _matter(takeover, aspect).verdict(status, sentence, measured, bound, (first, *events))
 
 
 def _said(takeover: Takeover) -> tuple[Event | str, ...]:
@@ -207,26 +210,5 @@ def _said(takeover: Takeover) -> tuple[Event | str, ...]:
     return tuple(sorted((e for e in events if e is not None), key=lambda event: event.t))
 
 
-def _verdict(
-    takeover: Takeover,
-    status: Status,
-    sentence: str,
-    measured: float | None = None,
-    bound: Bound | None = None,
-    evidence: tuple[Event | str, ...] = (),
-    *,
-    aspect: str = "takeover",
-) -> Verdict:
-    return Verdict(
-        property=NAME,
-        status=status,
-        sentence=sentence,
-        measured=measured,
-        bound=bound,
-        unit="s" if bound is None else bound.unit,
-        evidence=evidence,
-        aspect=aspect,
-        subject=str(takeover.router),
-        origin_ns=takeover.fault.inject_ns,
-        fault=takeover.fault.id,
-    )
+def _matter(takeover: Takeover, aspect: str = "takeover") -> Matter:
+    return Matter.of_fault(NAME, takeover.fault, str(takeover.router), aspect)
