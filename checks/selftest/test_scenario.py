@@ -271,7 +271,7 @@ architecture: vip-l7
 time: virtual
 options: {script-interval: 0.2, inter: 0.2}
 seed: 3
-rate: 50
+rate: 20
 faults:
   - {fault: "kill:m1", at: 0.5s, for: 6s}
   - {fault: host-crash, at: 3s, for: 2s}
