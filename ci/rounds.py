@@ -2,8 +2,8 @@
 
 With one seed every round is the same computation: tests must come to the same end, and every check to the
 same verdict with the same figure.  With --fresh each round has a seed of its own, and its tests must come to
-the same end.  With --sample it is of each file only the first test and the first saboteur.  Ends at the first
-round that differs, with what does.
+the same end.  With --sample it is one test of each file only.  Ends at the first round that differs, with
+what does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="ci/rounds", description=__doc__.partition("\n")[0])
     parser.add_argument("rounds", nargs="?", type=int, default=ROUNDS, help=f"how many ({ROUNDS})")
     parser.add_argument("--fresh", action="store_true", help="a seed of its own for each round")
-    parser.add_argument("--sample", action="store_true", help="of each file one test and one saboteur")
+    parser.add_argument("--sample", action="store_true", help="one test of each file, every other a saboteur")
     parser.add_argument("--seed", type=int, help="the seed of all rounds, or what theirs are made of")
     asked, more = parser.parse_known_args()
     options = [argument for argument in more if not argument.startswith("checks")]
@@ -69,13 +69,15 @@ def files() -> list[str]:
 
 
 def sample(arguments: Sequence[str]) -> list[str]:
-    """Of each file that pytest would take its first test and its first saboteur."""
+    """Of each file that pytest would take one test: by turns the first of all and the first saboteur."""
+    firsts, saboteurs = _firsts(arguments), _firsts([*arguments, "-m", "saboteur"])
     return [
-        *dict.fromkeys(test for more in ([], ["-m", "saboteur"]) for test in _firsts([*arguments, *more]))
+        saboteurs.get(file, first) if number % 2 else first
+        for number, (file, first) in enumerate(firsts.items())
     ]
 
 
-def _firsts(arguments: Sequence[str]) -> list[str]:
+def _firsts(arguments: Sequence[str]) -> dict[str, str]:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *arguments]
     said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     firsts: dict[str, str] = {}
@@ -83,7 +85,7 @@ def _firsts(arguments: Sequence[str]) -> list[str]:
         file, separator, _ = line.partition("::")
         if separator:
             firsts.setdefault(file, line)
-    return [*firsts.values()]
+    return firsts
 
 
 def one_round(seed: int, arguments: Sequence[str], *, figures: bool) -> Findings:
