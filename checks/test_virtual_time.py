@@ -14,7 +14,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain, repeat
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -30,6 +32,7 @@ from harness.report.sweep import rows
 from harness.services.keepalived import Keepalived, VrrpInstance, render
 from harness.testbed import Testbed
 from harness.topology import Interface, NodeSpec, Segment, Topology, Vip
+from harness.virtual import guest as guest_module
 from harness.virtual import library
 from harness.virtual.guest import STALL, START_S, Guest
 from harness.virtual.stage import VirtualStage, means
@@ -293,6 +296,16 @@ def test_who_keeps_time_from_going_on_is_named_and_ended(monkeypatch: pytest.Mon
     for process in processes:
         assert readable([process], 20.0), "a process of the guest outlived it"
         os.close(process)
+
+
+def test_who_was_stopped_meanwhile_blames_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's clock jumps, as for a process that was stopped, while the guest computes for a moment."""
+    jumps = chain([0.0, 0.0, 0.0], repeat(1000.0))
+    monkeypatch.setenv(STALL, "20")
+    monkeypatch.setattr(guest_module.time, "monotonic", lambda: monotonic() + next(jumps))
+    words = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; exit 5"
+    with guest_for(words) as guest:
+        assert guest.wait({guest.exchange / "stdout": lambda: None})["status"] == 5
 
 
 def test_a_guest_that_is_killed_is_told_and_leaves_nothing() -> None:
