@@ -7,6 +7,9 @@
  *     polls it gets on, and no two looks show the same;
  *   - the timer is a number, and when the guest waits (in its idle loop, by sigsuspend; since Linux 7, with the
  *     timer's signal blocked, by poll of a descriptor that tells of it), time jumps to it;
+ *   - who makes system calls for ever, but never looks, gets on too: after TURNS turns from kernel to program without
+ *     a look each takes as long as one.  (Some settings of a network are tried again and again while somebody else,
+ *     who waits for a timer, has its lock: restart_syscall() in net/.);
  *   - random bytes come from a seed (splitmix64: Steele, Lea, Flood, OOPSLA 2014).
  *
  * The timer's signal is raised here and nowhere else, at a look at the clock or at a wait, so that a guest is
@@ -18,13 +21,17 @@
 struct itimerspec { struct timespec interval, value; };
 struct pollfd { int fd; short events, happened; };
 
-enum { SYS_POLL = 7, SYS_GETPID = 39, SYS_RT_SIGSUSPEND = 130, SYS_GETTID = 186, SYS_TGKILL = 234, SYS_SIGNALFD4 = 289 };
+enum { SYS_POLL = 7, SYS_GETPID = 39, SYS_WAIT4 = 61, SYS_RT_SIGSUSPEND = 130, SYS_GETTID = 186, SYS_FUTEX = 202, SYS_TGKILL = 234,
+       SYS_SIGNALFD4 = 289 };
 enum { SIGALRM = 14, SIGSET_BYTES = 8 };
+
+#define TURNS 4096
 
 static struct page unseen = { .expiry_ns = NEVER_NS };
 static volatile struct page *page = &unseen;
 static u64 start_ns, random_state;
 static u64 interval_ns;
+static u64 turns, looks_then;
 static int timer_fd = -1;
 
 /* The decimal value of NAME=... in the environment, or 0. */
@@ -76,6 +83,40 @@ int clock_gettime(int clock, struct timespec *time)
 	time->seconds = (s64)(now_ns / SECOND_NS);
 	time->nanoseconds = (s64)(now_ns % SECOND_NS);
 	return 0;
+}
+
+/* The kernel comes back from a program. */
+static void turn(void)
+{
+	u64 looks = page->looks + page->waits;
+
+	if (looks != looks_then) {
+		looks_then = looks;
+		turns = 0;
+	} else if (++turns > TURNS) {
+		page->now_ns += STEP_NS;
+		if (page->now_ns >= page->expiry_ns)
+			expire();
+	}
+}
+
+/* By ptrace it waits for the program to stop, */
+int waitpid(int pid, int *status, int options)
+{
+	int result = told(call(SYS_WAIT4, pid, (long)status, options, 0, 0, 0));
+
+	turn();
+	return result;
+}
+
+/* without it for a word that the program changes. */
+long syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+	long result = call(number, a, b, c, d, e, f);
+
+	if (number == SYS_FUTEX)
+		turn();
+	return result >= 0 || result < -PAGE_BYTES ? result : told(result);
 }
 
 int gettimeofday(struct timespec *time, void *zone)
