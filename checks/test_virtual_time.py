@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain, repeat
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 
@@ -172,6 +173,37 @@ def test_a_deaf_standby_is_caught_there_too(testbed: Testbed, drill: Drill, judg
     must_catch(judge(), "vip-migration")
 
 
+BETWEEN = """
+import pytest
+
+@pytest.fixture(scope="module")
+def of_the_module():
+    yield
+    {ending}
+
+def test_before(of_the_module): ...
+
+@pytest.mark.virtual_time
+def test_there(): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome"), [("", "3 passed"), ("raise OSError('it will not end')", "3 passed, 1 error")]
+)
+def test_what_is_left_to_a_test_in_a_guest_ends_with_it(tmp_path: Path, ending: str, outcome: str) -> None:
+    """The fixtures of its module, if the next test is another's; an error of theirs is told."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nvipdrill = true\n")
+    (tmp_path / "test_first.py").write_text(BETWEEN.format(ending=ending))
+    (tmp_path / "test_second.py").write_text("def test_after(): ...\n")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("VIPDRILL_BUBBLE", "PYTEST_"))}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=ENDS_S
+    )
+    assert f"== {outcome} in" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.virtual_time
 def test_its_kernel_has_what_a_host_may_lack(new_testbed: Callable[[Topology], Testbed]) -> None:
     """IPVS, netem, VLAN, VXLAN and next-hop groups: their modules come when somebody wants them."""
@@ -286,7 +318,7 @@ def test_a_glance_at_the_clock_shows_what_the_kernel_says() -> None:
 
 
 def test_who_asks_for_anything_but_the_time_gets_on() -> None:
-    """It looks for a file again and again, which somebody makes who waits for a timer: system calls take time."""
+    """It looks for a file again and again, which somebody makes by a timer: calls take time."""
     waiting = "(sleep 0.02; : >/run/over) & while [ ! -e /run/over ]; do :; done; exit 4"
     with guest_for(waiting) as guest:
         assert guest.wait({})["status"] == 4
@@ -311,7 +343,8 @@ def test_who_was_stopped_meanwhile_blames_nobody(monkeypatch: pytest.MonkeyPatch
     """The machine's clock jumps, as for a process that was stopped, while the guest computes for a moment."""
     jumps = chain([0.0, 0.0, 0.0], repeat(1000.0))
     monkeypatch.setenv(STALL, "20")
-    monkeypatch.setattr(guest_module.time, "monotonic", lambda: monotonic() + next(jumps))
+    clock = SimpleNamespace(monotonic=lambda: monotonic() + next(jumps))
+    monkeypatch.setattr(guest_module, "time", clock)
     words = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; exit 5"
     with guest_for(words) as guest:
         assert guest.wait({guest.exchange / "stdout": lambda: None})["status"] == 5

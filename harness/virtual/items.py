@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -49,13 +50,13 @@ class Outside:
     """The plugin where guests are started."""
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Run a test in a guest, if it is for one."""
         if not wanted(item):
             return None
         hook = item.ihook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in _reports(item):
+        for report in (*_reports(item), *_torn_down(item, nextitem)):
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
@@ -73,6 +74,14 @@ class Inside:
         data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
         with open(_REPORTS, "a", encoding="utf-8") as out:
             out.write(json.dumps(data) + "\n")
+
+
+def _torn_down(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[pytest.TestReport]:
+    """End what tests before it left to it, as its module, and the next one does not need; tell of errors."""
+    state = item.session._setupstate
+    call = pytest.CallInfo.from_call(lambda: state.teardown_exact(nextitem), "teardown")
+    if call.excinfo is not None:
+        yield pytest.TestReport.from_item_and_call(item, call)
 
 
 def _reports(item: pytest.Item) -> list[pytest.TestReport]:
