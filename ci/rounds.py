@@ -39,6 +39,8 @@ def main() -> int:
     tests = [argument for argument in more if argument.startswith("checks")] or files()
     if asked.sample:
         tests = sample([*options, *tests])
+        if not tests:
+            raise SystemExit("ci/rounds: pytest finds no tests to take a sample of")
     chance = random.Random(asked.seed)
     seed = chance.randrange(1_000_000) if asked.seed is None else asked.seed
     first: Findings | None = None
@@ -96,7 +98,7 @@ def one_round(seed: int, arguments: Sequence[str], *, figures: bool) -> Findings
         command += ["--vipdrill-time", "virtual", "--vipdrill-seed", str(seed), "--junitxml", str(report)]
         command += ["--vipdrill-artifacts", folder, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not report.exists():
+        if done.returncode not in (0, 1) or not report.exists():
             raise SystemExit(f"ci/rounds: pytest ended with {done.returncode}: {done.stdout}{done.stderr}")
         found = dict(_ends(report))
         if figures:

@@ -276,30 +276,46 @@ def new_testbed(
         testbed.build()
         return testbed
 
-    with places:
-        yield build
-        for testbed in reversed(made):
-            if _kept_as_lab(request.node, testbed):
-                continue
+    def end(testbed: Testbed) -> None:
+        if _kept_as_lab(request.node, testbed):
+            return
+        try:
             testbed.close()
-            request.node.user_properties.append((slowest.PROPERTY, slowest.encode(testbed.recorder.waited)))
-            if request.node.stash.get(_failed_key, False) or _given(request.config, "keep") == "all":
-                _keep_evidence(testbed, _command_again(request.node))
+        except BaseException:
+            request.node.stash[_failed_key] = True  # its evidence stays, as the error names it
+            raise
+        request.node.user_properties.append((slowest.PROPERTY, slowest.encode(testbed.recorder.waited)))
+        if request.node.stash.get(_failed_key, False) or _given(request.config, "keep") == "all":
+            _keep_evidence(testbed, _command_again(request.node))
+
+    with places, ExitStack() as ends:
+        yield build
+        # The last one first, and each of them whatever becomes of another.
+        for testbed in made:
+            ends.callback(end, testbed)
 
 
 def _kept_as_lab(item: pytest.Item, testbed: Testbed) -> bool:
     """Whether a failed test's testbed goes on as a lab (`--keep`)."""
     if not (item.config.getoption("--keep") and item.stash.get(_failed_key, False)):
         return False
+    from harness import void
     from harness.lab import at_failure
+
+    if void.again(item):
+        return False
 
     item.stash[_kept_key] = at_failure.keep(testbed, item, _command_again(item))
     return item.stash[_kept_key]
 
 
-def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+def pytest_exception_interact(
+    node: pytest.Item | pytest.Collector, report: pytest.CollectReport | pytest.TestReport
+) -> None:
     """Let the user into the testbed of a test that has just failed (`--lab-on-failure`)."""
     if not isinstance(node, pytest.Item) or not node.config.getoption("--lab-on-failure"):
+        return
+    if report.when == "teardown":  # the testbed is gone, or half gone
         return
     testbed = node.stash.get(_testbed_key, None)
     if testbed is not None and testbed.built and bubble.inside():

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from harness.testbed import Testbed
 
 ARTIFACTS = "VIPDRILL_ARTIFACTS"
+# Images that this process keeps in place, as long as it lives.
+_held: set[Path] = set()
 _NAMED_VERSIONS = ("keepalived", "haproxy", "nginx-light", "bird2", "tcpdump")
 
 
@@ -71,7 +73,9 @@ def _have(spec: Spec, name: str, *, build: bool) -> Path:
             raise MissingCapability(f"there is no {name} image", f"run `vipdrill image build {name}`")
         with Display(f"{spec.title} {spec.key}") as progress:
             found = store.build(spec, progress)
-    store.hold(found)
+    if found not in _held:
+        store.hold(found)
+        _held.add(found)
     return found
 
 

@@ -295,10 +295,15 @@ class Testbed:
         if old is not None and old.status is None:
             raise UsageError(f"{node}/{name} runs already")
         if old is not None:
-            self.recorder.detach(old)
+            self._let_go(old)
         self._start_service(node, name, self.service(node, name).start)
         if wait:
             self._await_service(node, name)
+
+    def _let_go(self, ended: Process) -> None:
+        """Nothing more is to be heard of a process."""
+        self.recorder.detach(ended)
+        ended.close()
 
     def replace_service(self, node: str, name: str) -> None:
         """Start a service that knows how (`replace`) beside its old process, which will end by itself."""
@@ -454,6 +459,8 @@ class Testbed:
             self._machine_ended(process)
             return
         self._tell_service(process, "exited", t_ns, status=status)
+        if self._processes.get((node, process.name)) is not process:  # another has taken its place
+            self._let_go(process)
         if not process.expected_end and self.nodes[node].alive and not self._opaque(node):
             self.recorder.emit(
                 "note", text=f"{identity} ended by itself with status {status}; its log: {process.log.name}"
@@ -488,13 +495,14 @@ class Testbed:
                 node.release()
             if ended:
                 self.witnesses.reap()
+            elif hasattr(self, "witnesses"):
+                self.witnesses.kill()
             self.hub.release()
             for node in (*nodes, self.hub):
                 node.reap()
             for process in self._processes.values():
                 process.reap(wait=True)
-                self.recorder.detach(process)
-                process.close()
+                self._let_go(process)
             if hasattr(self, "fabric"):
                 self.fabric.close()
             self.recorder.close()

@@ -59,8 +59,46 @@ def test_only_what_lateness_may_explain_is_run_again(
     (one,), told = ends(tmp_path, monkeypatch, fates)
     assert one.result == {"verdict": fates[runs - 1][0]}
     assert [t.void for t in told] == ["observer was late by 0.040 s"] * (runs - 1) + [""]
-    kept = ["one", *(f"one-void{number}" for number in range(1, runs))]
-    assert sorted(path.parent.name for path in tmp_path.glob("*/result.json")) == kept
+    kept = ["one/result.json", *(f"one-void{number}/void.json" for number in range(1, runs))]
+    found = [*tmp_path.glob("*/result.json"), *tmp_path.glob("*/void.json")]
+    assert sorted(str(path.relative_to(tmp_path)) for path in found) == sorted(kept)
+
+
+def test_whoever_reads_no_more_ends_what_has_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `| head`: the first that is told of cannot be; of the other nineteen, few had begun."""
+    begun: list[str] = []
+    told = threading.Event()
+
+    def run(child: Child, running: children._Running) -> Ended | None:
+        if running.interrupted:
+            return None
+        if begun:
+            told.wait(0.1)
+        begun.append(child.name)
+        return Ended(child, {"verdict": "pass"})
+
+    def interrupt(running: children._Running) -> None:
+        running.interrupted = True
+        told.set()
+
+    def tell(_: Ended) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(children, "_run", run)
+    monkeypatch.setattr(children._Running, "interrupt", interrupt)
+    drills = [Child(str(number), ("run",), tmp_path / str(number)) for number in range(20)]
+    with pytest.raises(BrokenPipeError):
+        run_all(drills, 1, tell)
+    assert len(begun) <= 2
+
+
+def test_one_that_cannot_be_begun_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "one").touch()
+    (one,), _ = run_all([Child("one", ("run",), tmp_path / "one")], 1, lambda _: None)
+    assert one.result is None
+    assert "could not be begun" in one.said
 
 
 def test_the_last_run_of_a_drill_is_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +114,7 @@ def test_the_last_run_of_a_drill_is_alone(tmp_path: Path, monkeypatch: pytest.Mo
             assert not together.wait(0.3), "the last run of a late drill began beside another"
             return Ended(child, {"verdict": "pass"})
         child.folder.mkdir()
+        (child.folder / "result.json").touch()
         return Ended(child, {"verdict": "unknown"})
 
     monkeypatch.setattr(children, "_run", run)

@@ -19,7 +19,7 @@ from harness.cli import app
 from harness.compare.judge import Comparison, Settings, compare
 from harness.compare.model import Side
 from harness.compare.outcome import Outcome
-from harness.compare.read import add_result
+from harness.compare.read import add_result, read_side
 from harness.errors import UsageError
 
 TRIALS = 400
@@ -400,6 +400,18 @@ class TestCommand:
         code, told = run(base, candidate)
         assert code == 0
         assert "is left out" in " ".join(told.split())
+
+    def test_a_void_run_does_not_count(self, tmp_path: Path) -> None:
+        """`check --base` keeps it beside the run that counts."""
+        chance = random.Random(34)
+        runs = many(chance, 2)
+        folder = stored(tmp_path / "base", runs)
+        void = folder / "001-void1"
+        void.mkdir()
+        (void / "void.json").write_text(json.dumps(runs[0]))
+        (void / "timeline.jsonl").write_text("")
+        side = read_side(folder)
+        assert ([side.repeats(*drill) for drill in side.drills], side.notes) == ([2], [])
 
     def test_different_drills_have_nothing_in_common(self, tmp_path: Path) -> None:
         base, candidate = drawn(random.Random(1)), drawn(random.Random(1))

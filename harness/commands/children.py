@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.errors import INTERRUPTED, UsageError
 from harness.late_runs import lateness
+from harness.report import result
 from harness.timeline import Timeline
 
 Result = dict[str, Any]
@@ -88,8 +89,7 @@ def run_all(
                         continue
                     if void[one.child] + 1 < most_runs and not running.interrupted and (why := _void(one)):
                         void[one.child] += 1
-                        folder = one.child.folder
-                        folder.rename(folder.with_name(f"{folder.name}-void{void[one.child]}"))
+                        _put_aside(one.child.folder, void[one.child])
                         last_run = void[one.child] + 1 == most_runs
                         (last_chances if last_run else waiting).append(one.child)
                         one = replace(one, void=why)
@@ -100,7 +100,16 @@ def run_all(
                 running.interrupt()
                 waiting.clear()
                 last_chances.clear()
+            except BaseException:  # nobody reads any more, or the disk is full: nothing new begins
+                running.interrupt()
+                raise
     return sorted(ended, key=lambda one: children.index(one.child)), running.interrupted
+
+
+def _put_aside(folder: Path, number: int) -> None:
+    """Keep what a void drill left, but not as a result: nobody is to count it."""
+    (folder / result.NAME).rename(folder / result.VOID)
+    folder.rename(folder.with_name(f"{folder.name}-void{number}"))
 
 
 def _void(one: Ended) -> str:
@@ -149,9 +158,12 @@ class _Running:
 
 def _run(child: Child, running: _Running) -> Ended | None:
     """One drill; None if it was interrupted, or not begun any more."""
-    child.folder.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "harness", *child.words, "--folder", str(child.folder), "--quiet"]
-    process = running.start(words)
+    try:
+        child.folder.mkdir(parents=True, exist_ok=True)
+        process = running.start(words)
+    except OSError as error:
+        return Ended(child, None, f"it could not be begun: {error}")
     if process is None:
         child.folder.rmdir()
         return None
@@ -160,7 +172,7 @@ def _run(child: Child, running: _Running) -> Ended | None:
     if process.returncode in EXIT.values():
         # Python itself ends with 1 as well, where an interruption comes while it begins.
         try:
-            return Ended(child, json.loads((child.folder / "result.json").read_text(encoding="utf-8")))
+            return Ended(child, json.loads((child.folder / result.NAME).read_text(encoding="utf-8")))
         except FileNotFoundError:
             pass
     if running.interrupted or process.returncode == INTERRUPTED:

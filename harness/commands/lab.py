@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from harness.errors import INTERRUPTED
+from harness.errors import INTERRUPTED, VipdrillError
 from harness.lab import completion
 
 if TYPE_CHECKING:
@@ -206,12 +206,20 @@ def down(
     labs = registry.running() if all_ else [registry.choose(name) for name in names or (lab,)]
     if not labs:
         typer.echo(registry.NO_LAB)
+    failed = 0
     for info in {info.name: info for info in labs}.values():
         if force:
             kill(info)
             typer.echo(f"The lab {info.name} is gone; what was seen until then is in {info.artifacts}")
             continue
-        told = end(info)
+        try:
+            told = end(info)
+        except VipdrillError as error:  # the others are ended all the same
+            typer.echo(f"vipdrill: {error}", err=True)
+            failed = error.exit_code
+            continue
         typer.echo(f"The lab {info.name} is down. {told['headline']}")
         typer.echo(f"  evidence  {told['artifacts']}")
         typer.echo(f"  judge     vipdrill analyze {shlex.quote(told['artifacts'])}")
+    if failed:
+        raise typer.Exit(failed)

@@ -100,6 +100,10 @@ def run(
         )
         plan.check()
     check_json_file(json_file)
+    if report is not None and repeat != 1:
+        raise UsageError(
+            "--report is the folder of one drill; with --repeat, --artifacts is where theirs are put"
+        )
     if report is not None:
         session.check_free(report)
     make_stage = prepare(

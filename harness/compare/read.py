@@ -13,7 +13,7 @@ from typing import Any
 from harness.compare.model import Finding, Question, Side, Variant
 from harness.errors import UsageError
 from harness.report import cells_file
-from harness.report.result import FORMAT, NAME
+from harness.report.result import FORMAT, NAME, VOID
 
 _TIMELINE = "timeline.jsonl"
 # A statistic of chance: its check has a bound of its own, to compare two of them says nothing.
@@ -43,6 +43,9 @@ def _read_folder(root: Path, side: Side) -> None:
     for place, folders, files in os.walk(root):
         folders.sort()
         folder = Path(place)
+        if VOID in files:
+            folders.clear()
+            continue
         for name in (cells_file.NAME, NAME):
             if name in files:
                 # What stands below a suite's cells, or below a drill, is the evidence of these very runs.

@@ -189,6 +189,12 @@ class Witnesses:
         self._observer.close_commands()
         self._recorder.wait(partial(_has_ended, self._observer), _LAST_WORDS_S, "the observer's last words")
 
+    def kill(self) -> None:
+        """End what did not end when it was told to."""
+        for process in (self._observer, *self._captures):
+            process.signal(signal.SIGKILL)
+        self.reap()
+
     def reap(self) -> None:
         """Wait for the processes, which have nothing more to say but sockets to close (10 ms and more)."""
         for process in (self._observer, *self._captures):

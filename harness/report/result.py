@@ -20,6 +20,8 @@ from harness.verdict import Verdict, describe
 
 FORMAT = 1
 NAME = "result.json"
+# Instead of it, of a drill that was run again as the machine was late: it is no result.
+VOID = "void.json"
 
 
 def result(

@@ -23,7 +23,10 @@ _PATIENCE_S = 10.0
 
 def culprit(console: Path) -> str:
     """The process that has the guest's processor, as `sh (844)`; an empty string if that is not told."""
-    folder = os.open(console.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        folder = os.open(console.parent, os.O_PATH | os.O_DIRECTORY)
+    except OSError:  # the guest has not come so far
+        return ""
     asking = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         asking.bind("\0vipdrill-" + os.urandom(8).hex())

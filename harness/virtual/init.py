@@ -57,7 +57,8 @@ def main() -> None:
         _speak()
         _tell(_do(job))
     except BaseException:
-        _tell({"status": 1, "error": traceback.format_exc()})
+        traceback.print_exc()
+        _tell({"status": 1, "error": {"text": traceback.format_exc(), "exit_code": 3}})
     finally:
         ctypes.CDLL(None).reboot(_RB_POWER_OFF)
 
