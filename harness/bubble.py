@@ -19,6 +19,8 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from harness import front_process, paths
@@ -34,6 +36,7 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sign
 # What `outside` tells `init` to pass on, so that `init` can tell it from what it got itself.
 _ERRANDS: dict[int, int] = {signal.SIGRTMIN + 1 + i: number for i, number in enumerate(_FORWARDED)}
 _CAP_SYS_ADMIN = 21
+_DESCRIPTORS = 1024
 
 
 def inside() -> bool:
@@ -194,6 +197,7 @@ def _init(
             except OSError as error:
                 os.write(2, f"vipdrill: cannot start {command[0]}: {error.strerror}\n".encode())
             os._exit(127)
+        let_go_of_streams()
         status = _reap(run)
     except OSError as error:
         os.write(2, f"vipdrill: cannot set up the run's private namespaces: {error}\n".encode())
@@ -233,6 +237,31 @@ def _reap(run: int) -> int:
                 return status
 
 
+def _streams(fds: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """Of open descriptors what they are of: device and inode."""
+    found = {}
+    for fd in fds:
+        with suppress(OSError):
+            status = os.fstat(fd)
+            found[fd] = status.st_dev, status.st_ino
+    return found
+
+
+# Those that this process began with: pytest keeps copies of its own, to write to while it captures.
+_given = set(_streams((0, 1, 2)).values())
+
+
+def let_go_of_streams() -> None:
+    """Have nothing of the caller's standard streams any more: who reads a pipe waits for all that have it."""
+    null = os.open(os.devnull, os.O_RDWR)
+    # By number, as /proc may be another PID namespace's.
+    for fd, stream in _streams(range(_DESCRIPTORS)).items():
+        if fd <= 2 or stream in _given:
+            os.dup2(null, fd)
+    if null > 2:
+        os.close(null)
+
+
 def leave(status: int) -> None:
     """Let who started this detachable run go on, as if it had ended with this status; the run lives on.
 
@@ -241,10 +270,7 @@ def leave(status: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     told = int(os.environ.pop(_LEAVE))
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    os.close(null)
+    let_go_of_streams()
     os.setsid()
     os.write(told, bytes([status]))
     os.close(told)
@@ -259,6 +285,7 @@ def _wait(init: int, report: int, front: int, left: int) -> None:
     if front >= 0:
         watched.add(front_process.announce(left))
         front_process.die_with(front)
+        let_go_of_streams()
     errand_of = {number: errand for errand, number in _ERRANDS.items()}
     while True:
         info = signal.sigwaitinfo(watched)

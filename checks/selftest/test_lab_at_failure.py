@@ -87,6 +87,24 @@ def test_a_kept_lab_outlives_the_run_and_its_terminal(labs: Labs) -> None:
     assert (folder / "result.json").exists()
 
 
+def test_a_kept_lab_gives_pipes_back(labs: Labs) -> None:
+    """As of `pytest --keep | tee log`: who reads them comes to their end while the lab is up."""
+    done = subprocess.run(
+        [*_PYTEST, "--keep"],
+        cwd=labs.folder,
+        env=labs.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=ENDS_S,
+    )
+    assert done.returncode == 1
+    assert "vipdrill shell -n test_it NODE" in done.stdout
+    assert labs.does("exec", "lb2", "--", "hostname") == "lb2\n"
+    labs.does("down")
+
+
 @pytest.mark.parametrize("words", [("--lab-on-failure",), ("--keep", "-n", "2")])
 def test_where_it_cannot_be_had_it_is_refused(labs: Labs, words: tuple[str, ...]) -> None:
     done = subprocess.run(
