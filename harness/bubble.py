@@ -67,7 +67,7 @@ def enter(argv: list[str] | None = None, *, detachable: bool = False) -> None:
     sys.stderr.flush()
     # Signals are taken by sigwaitinfo, so that one sent to us alone can be told from the terminal's.
     blocked = {*_FORWARDED, *_ERRANDS, signal.SIGCHLD, *({signal.SIGIO} if detachable else ())}
-    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked) - front_process.PASSED_BY.keys()
     try:
         if own_ids is None:
             sc.unshare(sc.CLONE_NEWNS | sc.CLONE_NEWPID)
@@ -281,8 +281,10 @@ def _wait(init: int, report: int, front: int, left: int) -> None:
 
     Of a detachable run, `left` is where it says that it leaves, and `front` where to pass that on.
     """
-    watched = {*_FORWARDED, signal.SIGCHLD}
+    watched: set[int] = {*_FORWARDED, signal.SIGCHLD}
+    reached_the_group: dict[int, int] = dict.fromkeys(_FORWARDED, 0)
     if front >= 0:
+        watched |= front_process.PASSED_BY.keys()
         watched.add(front_process.announce(left))
         front_process.die_with(front)
         let_go_of_streams()
@@ -292,8 +294,15 @@ def _wait(init: int, report: int, front: int, left: int) -> None:
         if info.si_signo == signal.SIGIO:
             front_process.pass_on(left, front)
             continue
+        if number := front_process.PASSED_BY.get(info.si_signo):
+            if reached_the_group[number]:  # it was here before, and has been passed on
+                reached_the_group[number] -= 1
+            else:
+                os.kill(init, errand_of[number])
+            continue
         if info.si_signo != signal.SIGCHLD:
             if info.si_code <= 0:  # sent by a process; the terminal's own reach the run directly
+                reached_the_group[info.si_signo] += front >= 0
                 os.kill(init, errand_of[info.si_signo])
             continue
         pid, _ = os.waitpid(init, os.WNOHANG)

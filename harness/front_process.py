@@ -17,18 +17,23 @@ import signal
 from harness.kernel import syscalls as sc
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+# What the front passes each on by, so that `outside` can tell it from what it got itself.
+PASSED_BY: dict[int, int] = {signal.SIGRTMIN + 11 + i: number for i, number in enumerate(_PASSED_ON)}
+_BY = {number: by for by, number in PASSED_BY.items()}
 
 
 def go_ahead() -> int:
     """Fork: the child returns, with where the front listens; the parent, the front, never returns."""
     listen, tell = os.pipe()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_PASSED_ON, signal.SIGCHLD, signal.SIGIO})
+    # The child unblocks none of these before it waits for them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_BY)
     child = os.fork()
     if child:
         os.close(tell)
         _stay(child, listen)
     os.close(listen)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, {*mask, *PASSED_BY})
     return tell
 
 
@@ -41,7 +46,7 @@ def _stay(child: int, listen: int) -> None:
                 os._exit(said[0])
         elif info.si_signo != signal.SIGCHLD:
             if info.si_code <= 0:  # sent by a process; the terminal's own reach all of us directly
-                os.kill(child, info.si_signo)
+                os.kill(child, _BY[info.si_signo])
         else:
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid:
