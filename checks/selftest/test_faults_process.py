@@ -165,6 +165,26 @@ def test_a_crash_ends_what_acts_within_the_host(bed: Testbed, other: str, crash_
     assert states(bed, "lb1", "keepalived") <= {"S", "R"}
 
 
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [("freeze:lb1", "host-crash:lb1"), ("hang:lb1", "host-crash:lb1"), ("hang:lb1", "kill:lb1")],
+)
+def test_what_comes_after_a_stopped_process_can_be_stopped_and_goes_on(
+    bed: Testbed, text: str, end: str
+) -> None:
+    """Though the fault that had stopped the one before still acts."""
+    first = faults.parse(text, bed)
+    first.inject()
+    with faults.parse(end, bed):
+        pass
+    for again in (text, "hang:lb1"):
+        with faults.parse(again, bed):
+            assert states(bed, "lb1", "keepalived") == {"T"}
+        assert "T" not in states(bed, "lb1", "keepalived")
+    first.heal()
+    steady(bed)
+
+
 def test_several_targets_are_hit_at_once(bed: Testbed) -> None:
     with faults.parse("hang:balancers", bed):
         assert states(bed, "lb1", "keepalived") == states(bed, "lb2", "keepalived") == {"T"}

@@ -34,10 +34,6 @@ class Holds:
         """Whether anybody holds it."""
         return bool(self._holders.get(subject))
 
-    def forget(self, subject: Hashable) -> None:
-        """Let everybody let go: the subject is no more."""
-        self._holders.pop(subject, None)
-
 
 _of: WeakKeyDictionary[Testbed, Holds] = WeakKeyDictionary()
 

@@ -78,7 +78,7 @@ class Freeze(Fault):
     ends_with_node = True
 
     def _act(self, target: Target) -> None:
-        self.holds.take(("running", target.node), self.id)
+        self.holds.take(stops.running_all(self.testbed, target.node), self.id)
         cpu.pause(self.testbed, target.node)
         self.testbed.node(target.node).freeze()
 
@@ -88,7 +88,7 @@ class Freeze(Fault):
         self.testbed.recorder.emit("node", node=target.node, state="frozen")
 
     def _heal(self, target: Target) -> None:
-        if self.holds.release(("running", target.node), self.id):
+        if self.holds.release(stops.running_all(self.testbed, target.node), self.id):
             stops.thaw(self.testbed, target.node, cpu.pause(self.testbed, target.node))
             cpu.resume(self.testbed, target.node)
             self.testbed.recorder.emit("node", node=target.node, state="thawed")

@@ -73,7 +73,7 @@ class Hang(Fault):
 
     def _act(self, target: Target) -> None:
         process = self._hung[target]
-        if self.holds.take(("running", target.node, target.service), self.id):
+        if self.holds.take(stops.running(process), self.id):
             cpu.hold(self.testbed, target.node)
         if self.values["which"] == "all":
             process.signal_tree(signal.SIGSTOP)
@@ -85,6 +85,6 @@ class Hang(Fault):
         stops.await_stopped(self.testbed, self._hung[target], children_only=children_only)
 
     def _heal(self, target: Target) -> None:
-        if self.holds.release(("running", target.node, target.service), self.id):
+        if self.holds.release(stops.running(self._hung[target]), self.id):
             cpu.hold(self.testbed, target.node)
             stops.resume(self.testbed, self._hung[target])

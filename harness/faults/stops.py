@@ -27,15 +27,25 @@ def await_stopped(testbed: Testbed, process: Process, *, children_only: bool = F
         testbed.recorder.pump(0.001)
 
 
+def running(process: Process) -> tuple[object, ...]:
+    """What a fault holds that stops a service: these processes, not those of its next start."""
+    return "running", process
+
+
+def running_all(testbed: Testbed, node: str) -> tuple[object, ...]:
+    """What a fault holds that stops a whole node: this boot of it, not the next one."""
+    return "running", node, testbed.node(node).init_pid
+
+
 def frozen(testbed: Testbed, node: str) -> bool:
     """Whether a whole node is kept from running."""
-    return holds_of(testbed).held(("running", node))
+    return holds_of(testbed).held(running_all(testbed, node))
 
 
 def hung_inside(testbed: Testbed, node: str) -> list[int]:
     """The processes of services that hang, as numbered in the node."""
     holds = holds_of(testbed)
-    hung = [p for p in testbed.processes_of(node) if holds.held(("running", node, p.name))]
+    hung = [p for p in testbed.processes_of(node) if holds.held(running(p))]
     return [number for process in hung for number in process.numbers_inside()]
 
 
