@@ -9,7 +9,7 @@ from itertools import permutations
 
 import pytest
 
-from checks.selftest.fault_beds import NewTestbed, address, hears, hosts, node_state, pair, tcp, udp
+from checks.selftest.fault_beds import NewTestbed, address, hears, hosts, lives, node_state, pair, tcp, udp
 from harness import faults
 from harness.errors import UsageError
 from harness.nodes.process import Process
@@ -193,6 +193,22 @@ def test_a_missing_file_comes_back(bed: Testbed) -> None:
     with faults.parse("file-missing:a,path=/usr/bin/curl", bed):
         assert not node.exists("/usr/bin/curl")
     assert node.run(["ls", "-ln", "/usr/bin/curl"]) == before
+
+
+def test_what_could_not_be_healed_can_be_healed_later(bed: Testbed) -> None:
+    """And until then it acts, though some of it was undone."""
+    fault, gone = faults.parse("file-missing:a+b,path=/usr/bin/curl", bed), faults.parse("host-crash:b", bed)
+    fault.inject()
+    gone.inject()
+    with pytest.raises(UsageError, match="b is down: heal that first"):
+        fault.heal()
+    assert bed.node("a").exists("/usr/bin/curl")
+    assert not fault.healed_ns
+    gone.heal()
+    fault.heal()
+    assert bed.node("b").exists("/usr/bin/curl")
+    assert fault.healed_ns
+    assert lives(bed)["file-missing"] == ["inject", "effective", "heal", "heal", "healed"]
 
 
 @pytest.mark.parametrize("first", [0, 1])

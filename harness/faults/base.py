@@ -51,6 +51,7 @@ class Fault:
         self.injected_ns = 0
         self.healed_ns = 0
         self._boots: dict[str, int] = {}
+        self._left: list[Target] = []
 
     @classmethod
     def values_of(cls, given: Mapping[str, object]) -> dict[str, Any]:
@@ -88,7 +89,7 @@ class Fault:
         """Let it act. Raises FaultNotEffective if its effect cannot be seen."""
         targets = self._aim()
         self._prepare(targets)
-        self.targets = targets
+        self.targets, self._left = targets, list(targets)
         self._boots = {t.node: self.testbed.node(t.node).init_pid for t in targets if t.node}
         self.injected_ns = time.monotonic_ns()
         for target in targets:
@@ -100,15 +101,26 @@ class Fault:
         self._tell("effective", done)
 
     def heal(self) -> None:
-        """Undo it, and nothing else. Does nothing if it does not act."""
+        """Undo it, and nothing else. Does nothing if it does not act.
+
+        What raises an error half-way acts on where it was not undone yet, and can be healed again.
+        """
         if not self.targets or self.healed_ns:
             return
         self.healed_ns = time.monotonic_ns()
         self._tell("heal", self.healed_ns)
-        left = [t for t in self.targets if not (self.ends_with_node and self._rebooted(t))]
-        for target in left:
-            self._heal(target)
-        for target in left:
+        undone = []
+        try:
+            while self._left:
+                target = self._left[0]
+                if not (self.ends_with_node and self._rebooted(target)):
+                    self._heal(target)
+                    undone.append(target)
+                self._left.pop(0)
+        finally:
+            if self._left:
+                self.healed_ns = 0
+        for target in undone:
             self._verify_healed(target)
         self._tell("healed", time.monotonic_ns())
 

@@ -211,6 +211,7 @@ class Lab:
             fault.inject()
         except VipdrillError:
             if fault.targets:
+                self._acting[fault.id] = fault  # as long as it is not healed
                 fault.heal()
             raise
         self._acting[fault.id] = fault
