@@ -73,6 +73,29 @@ def test_a_thawed_host_lets_others_go_on_than_what_hangs(bed: Testbed) -> None:
     other.signal(9)
 
 
+def test_what_has_ended_cannot_be_ended_and_stays_so_until_its_own_healing(bed: Testbed) -> None:
+    with faults.parse("kill:lb1", bed):
+        for text in ("kill:lb1", "stop:lb1", "restart:lb1"):
+            again = faults.parse(text, bed)
+            with pytest.raises(UsageError, match="lb1/keepalived does not run"):
+                again.inject()
+            again.heal()
+        assert bed.processes_of("lb1") == []
+    steady(bed)
+
+
+@pytest.mark.parametrize("text", ["kill:balancers", "stop:balancers", "restart:balancers"])
+def test_services_of_several_nodes_end_at_once(bed: Testbed, text: str) -> None:
+    """And some have ended when the first one is looked at."""
+    before = [bed.process(node, "keepalived") for node in ("lb1", "lb2")]
+    with faults.parse(text, bed):
+        assert not any(process.running for process in before)
+    steady(bed)
+    assert not {process.pid for process in before} & {
+        bed.process(node, "keepalived").pid for node in ("lb1", "lb2")
+    }
+
+
 def test_a_restart_is_over_when_it_is_injected(bed: Testbed) -> None:
     before = bed.process("lb1", "keepalived").pid
     with faults.parse("restart:lb1,pause_s=0.2", bed):

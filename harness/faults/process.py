@@ -19,6 +19,9 @@ class _Ended(Fault):
 
     default_service = DEFAULT_SERVICE
 
+    def _prepare(self, targets: list[Target]) -> None:
+        self._ending = {target: self.testbed.process(target.node, target.service) for target in targets}
+
     def _heal(self, target: Target) -> None:
         running = {process.name for process in self.testbed.processes_of(target.node)}
         if self.testbed.node(target.node).alive and target.service not in running:
@@ -31,12 +34,12 @@ class Kill(_Ended):
     name = "kill"
 
     def _act(self, target: Target) -> None:
-        process = self.testbed.process(target.node, target.service)
+        process = self._ending[target]
         process.expected_end = True
         process.signal_tree(signal.SIGKILL)
 
     def _verify(self, target: Target) -> None:
-        process = self.testbed.process(target.node, target.service)
+        process = self._ending[target]
         if process.reap(wait=True) != -signal.SIGKILL:
             raise self._fails(f"{process} ended otherwise")
 
@@ -47,12 +50,12 @@ class Stop(_Ended):
     name = "stop"
 
     def _act(self, target: Target) -> None:
-        process = self.testbed.process(target.node, target.service)
+        process = self._ending[target]
         process.expected_end = True
         self.testbed.service(target.node, target.service).stop(process)
 
     def _verify(self, target: Target) -> None:
-        process = self.testbed.process(target.node, target.service)
+        process = self._ending[target]
         self.testbed.recorder.wait(
             lambda: not process.running, _ENDING_S, f"the end of {target}", lambda: repr(process)
         )

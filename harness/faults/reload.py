@@ -30,14 +30,16 @@ class Restart(Fault):
         Parameter("pause_s", 0.0, "how long it is stopped, in seconds", low=0, high=600),
     )
 
+    def _prepare(self, targets: list[Target]) -> None:
+        self._ending = {target: self.testbed.process(target.node, target.service) for target in targets}
+
     def _act(self, target: Target) -> None:
-        process = self.testbed.process(target.node, target.service)
+        process = self._ending[target]
         process.expected_end = True
         self.testbed.service(target.node, target.service).stop(process)
 
     def _verify(self, target: Target) -> None:
-        recorder = self.testbed.recorder
-        process = self.testbed.process(target.node, target.service)
+        recorder, process = self.testbed.recorder, self._ending[target]
         recorder.wait(lambda: not process.running, _ENDING_S, f"the end of {target}", lambda: repr(process))
         recorder.pass_time(
             time.monotonic_ns() + round(self.values["pause_s"] * 1e9), "the pause of a restart"
