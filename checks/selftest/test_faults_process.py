@@ -10,6 +10,7 @@ import pytest
 from checks.selftest.fault_beds import NewTestbed, lives, pair, steady
 from harness import faults
 from harness.errors import UsageError
+from harness.nodes.process import state
 from harness.testbed import Testbed
 
 LIFE = ["inject", "effective", "heal", "healed"]
@@ -71,6 +72,13 @@ def test_a_thawed_host_lets_others_go_on_than_what_hangs(bed: Testbed) -> None:
         assert "T" not in states(bed, "lb1", "sleep")
         assert states(bed, "lb1", "keepalived") == {"T"}
     other.signal(9)
+
+
+def test_a_killed_service_has_ended_with_all_its_processes(bed: Testbed) -> None:
+    """One that ended later would still have its PID file locked when the service is started again."""
+    tree = bed.process("lb1", "keepalived").tree()
+    with faults.parse("kill:lb1", bed):
+        assert {state(pid) for pid in tree} <= {"Z", ""}
 
 
 def test_what_has_ended_cannot_be_ended_and_stays_so_until_its_own_healing(bed: Testbed) -> None:

@@ -182,6 +182,10 @@ class HostProcess:
         if number != signal.SIGSTOP:
             for pid in reversed(stopped):
                 _kill(pid, number)
+        if number == signal.SIGKILL:
+            # Until they have ended they keep what they have open, such as the lock of a daemon's PID file.
+            for pid in stopped:
+                _await_state(pid, ENDED, 1.0)
         if number not in (signal.SIGSTOP, signal.SIGKILL):
             for pid in reversed(stopped):
                 _kill(pid, signal.SIGCONT)
@@ -241,14 +245,20 @@ def await_stop(pid: int, timeout_s: float = 1.0) -> None:
     Nobody but its parent is told when that is.  A process that the kernel keeps busy for longer
     cannot do anything of its own either.
     """
+    _await_state(pid, STOPPED, timeout_s)
+
+
+def _await_state(pid: int, states: set[str], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        if state(pid) in STOPPED:
+        if state(pid) in states:
             return
         os.sched_yield()
 
 
-STOPPED = {"T", "t", "Z", "X", ""}
+ENDED = {"Z", "X", ""}
+"""The states of a process that has nothing open any more."""
+STOPPED = {"T", "t", *ENDED}
 """The states in which a process does nothing of its own."""
 
 
