@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 
 import pytest
 
-from checks.selftest.fault_beds import NewTestbed, lives, pair, steady
+from checks.selftest.fault_beds import NewTestbed, address, lives, pair, steady, tcp
 from harness import faults
-from harness.errors import UsageError
+from harness.errors import ConfigRejected, FaultNotEffective, UsageError
+from harness.faults.reload import Reload
+from harness.faults.target import Target
 from harness.nodes.process import state
 from harness.testbed import Testbed
 
@@ -134,6 +137,75 @@ def test_a_reload_may_bring_a_new_configuration_and_takes_it_back(bed: Testbed, 
         assert bed.recorder.timeline.first("config", node="lb1", since=fault.injected_ns) is not None
     assert bed.node("lb1").read(path) == before
     adverts_continue(bed, "lb1")
+
+
+def test_a_new_configuration_outlives_a_crash_and_is_taken_back(bed: Testbed, tmp_path: Path) -> None:
+    path = "/etc/keepalived/keepalived.conf"
+    before = bed.node("lb1").read(path)
+    new = tmp_path / "new.conf"
+    new.write_text(before.decode().replace("priority 199", "priority 50"))
+    fault = faults.parse(f"reload:lb1,config={new}", bed)
+    fault.inject()
+    with faults.parse("host-crash:lb1", bed), pytest.raises(UsageError, match="lb1 is down: heal that"):
+        fault.heal()
+    assert bed.node("lb1").read(path) == new.read_bytes()
+    with faults.parse("kill:lb1", bed):
+        fault.heal()
+    assert bed.node("lb1").read(path) == before
+    steady(bed)
+
+
+def test_several_reload_at_once_though_one_is_done_before_another_is_asked(
+    bed: Testbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act = Reload._act
+
+    def act_and_wait(self: Reload, target: Target) -> None:
+        act(self, target)
+        done = partial(
+            bed.recorder.timeline.first, "service", node=target.node, state="ready", since=self.injected_ns
+        )
+        bed.recorder.wait(lambda: done() is not None, 10, "the reload to be done")
+
+    monkeypatch.setattr(Reload, "_act", act_and_wait)
+    with faults.parse("reload:balancers", bed):
+        assert lives(bed) == {"reload": ["inject", "effective"]}
+
+
+@pytest.mark.parametrize("handover", ["yes", "no"])
+def test_a_configuration_that_is_refused_never_comes_into_force(
+    new_testbed: NewTestbed, tmp_path: Path, handover: str
+) -> None:
+    bed, path = new_testbed("vip-l7"), "/etc/haproxy/haproxy.cfg"
+    before = bed.node("lb1").read(path)
+    new = tmp_path / "new.cfg"
+    new.write_bytes(before + b"    nonsense\n")
+    fault = faults.parse(f"reload:lb1/haproxy,config={new},handover={handover}", bed)
+    with pytest.raises(ConfigRejected, match="nonsense"):
+        fault.inject()
+    assert bed.node("lb1").read(path) == before
+    assert bed.recorder.timeline.first("config", node="lb1", service="haproxy", text=new.read_text()) is None
+
+
+def test_a_reload_that_fails_is_no_reload(new_testbed: NewTestbed, tmp_path: Path) -> None:
+    """The syntax check knows nothing of what can be had on the node."""
+    bed, path = new_testbed("vip-l7"), "/etc/haproxy/haproxy.cfg"
+    before = bed.node("lb1").read(path)
+    new = tmp_path / "new.cfg"
+    new.write_bytes(before + b"\nlisten more\n    bind :7777\n")
+    taken = tcp(bed, "lb1")
+    taken.bind((address(bed, "lb1"), 7777))
+    taken.listen()
+    fault = faults.parse(f"reload:lb1/haproxy,config={new}", bed)
+    with pytest.raises(FaultNotEffective, match="goes on as before"):
+        fault.inject()
+    assert lives(bed) == {"reload": ["inject"]}
+    assert bed.node("lb1").read(path) == before
+    told = bed.recorder.timeline.last("config", node="lb1", path=path)
+    assert told is not None
+    assert told.text == before.decode()
+    fault.heal()
+    taken.close()
 
 
 def test_haproxy_and_fakes_reload_as_they_can(new_testbed: NewTestbed) -> None:

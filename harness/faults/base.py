@@ -15,6 +15,7 @@ from harness.faults.parameters import Parameter, read
 from harness.faults.target import Target, check, resolve
 
 if TYPE_CHECKING:
+    from harness.nodes.base import Node
     from harness.testbed import Testbed
     from harness.topology import Topology
 
@@ -147,6 +148,13 @@ class Fault:
     def _rebooted(self, target: Target) -> bool:
         """Whether the node has gone down since the fault began, whatever it did afterwards."""
         return self.testbed.node(target.node).init_pid != self._boots[target.node]
+
+    def _up(self, target: Target) -> Node:
+        """The target's node; raises UsageError while it is down."""
+        node = self.testbed.node(target.node)
+        if not node.alive:
+            raise UsageError(f"{target.node} is down: heal that first, then the fault {self.name}")
+        return node
 
     def _fails(self, why: str) -> FaultNotEffective:
         return FaultNotEffective(f"{self.name} of {'+'.join(map(str, self.targets))}: {why}")

@@ -26,10 +26,7 @@ class _File(Fault):
                 raise UsageError(f"{target.node} has no file {self.values['path']!r}")
 
     def _run(self, target: Target, *argv: str) -> str:
-        node = self.testbed.node(target.node)
-        if not node.alive:
-            raise UsageError(f"{target.node} is down: heal that first, then the fault {self.name}")
-        return node.run(argv)
+        return self._up(target).run(argv)
 
 
 class FileMissing(_File):

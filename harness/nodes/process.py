@@ -71,8 +71,11 @@ class Process(Protocol):
     def close_commands(self) -> None:
         """Tell an agent to end once it has said all it knows."""
 
-    def wait_notified(self, timeout_s: float) -> None:
-        """Wait until the process reports that it is ready (sd_notify(3)); raises TestbedError if it ends."""
+    def wait_notified(self, timeout_s: float) -> str:
+        """Wait until the process reports that it is ready (sd_notify(3)), and what else it then reports.
+
+        Raises TestbedError if it ends.
+        """
 
     def close(self) -> None:
         """Close the pipes to the process."""
@@ -203,8 +206,8 @@ class HostProcess:
             os.close(self.commands)
             self.commands = -1
 
-    def wait_notified(self, timeout_s: float) -> None:
-        """Wait until the process reports that it is ready (sd_notify(3)); raises TestbedError if it ends."""
+    def wait_notified(self, timeout_s: float) -> str:
+        """Wait until the process reports that it is ready (sd_notify(3)), and what else it then reports."""
         assert self.notify is not None
         deadline = time.monotonic() + timeout_s
         seen = "nothing"
@@ -220,6 +223,7 @@ class HostProcess:
                 raise TestbedError(f"{self.node}/{self.name} ended at its start: {log}")
             else:
                 raise WaitExpired(f"{self.node}/{self.name} to report readiness", timeout_s, seen)
+        return seen
 
     def close(self) -> None:
         """Close the pipes to the process."""

@@ -94,17 +94,17 @@ class GuestProcess:
                 self.status = self._ended
         return self.status
 
-    def wait_notified(self, timeout_s: float) -> None:
-        """Wait until the process reports that it is ready (sd_notify(3)); raises TestbedError if it ends."""
+    def wait_notified(self, timeout_s: float) -> str:
+        """Wait until the process reports that it is ready (sd_notify(3)), and what else it then reports."""
 
-        def told() -> bool:
-            return any(b"READY=1" in notice.splitlines() for notice in self._notices)
+        def told() -> list[bytes]:
+            return [notice for notice in self._notices if b"READY=1" in notice.splitlines()]
 
         with self._changed:
             self._changed.wait_for(lambda: told() or self._ended is not None, timeout_s)
-            if told():
+            if ready := told():
                 self._notices.clear()
-                return
+                return ready[-1].decode(errors="replace")
         if self._ended is not None:
             log = self.log.read_bytes()[-600:].decode(errors="replace").strip()
             raise TestbedError(f"{self.node}/{self.name} ended at its start: {log}")
