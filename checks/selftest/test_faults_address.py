@@ -8,7 +8,7 @@ import pytest
 
 from checks.selftest.fault_beds import VIP, NewTestbed, fabric_state, hosts, node_state, pair, steady
 from harness import faults
-from harness.errors import UsageError
+from harness.errors import TestbedError, UsageError
 from harness.testbed import Testbed
 
 _MAC = {"lb1": "02:00:00:00:00:01", "lb2": "02:00:00:00:00:02", "m1": "02:00:00:00:00:03"}
@@ -71,6 +71,14 @@ def test_a_spoofer_is_believed(bed: Testbed) -> None:
     assert bed.node("m1").run(["ps", "-e", "-o", "comm="]) == processes
     bed.node("cl").run(["arping", "-c", "1", "-I", "eth0", VIP])
     assert len(lies()) == told
+
+
+def test_a_spoofer_that_could_not_be_started_is_not_ended(bed: Testbed) -> None:
+    with faults.parse("host-crash:m1", bed):
+        fault = faults.parse("arp-spoof:m1+cl", bed)
+        with pytest.raises(TestbedError):
+            fault.inject()
+        fault.heal()
 
 
 def test_a_removed_vip_is_noticed_and_given_back(bed: Testbed) -> None:

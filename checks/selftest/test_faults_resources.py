@@ -11,7 +11,8 @@ import pytest
 
 from checks.selftest.fault_beds import NewTestbed, address, hears, hosts, lives, node_state, pair, tcp, udp
 from harness import faults
-from harness.errors import UsageError
+from harness.errors import CommandFailed, UsageError
+from harness.faults.target import Target
 from harness.nodes.process import Process
 from harness.testbed import Testbed
 
@@ -99,6 +100,21 @@ def test_a_service_alone_is_slowed(new_testbed: NewTestbed) -> None:
         assert _state(spin) == "R"
     bed.recorder.wait(lambda: _state(process) != "T", 5, "keepalived to go on")
     spin.signal(9)
+
+
+def test_what_failed_to_take_the_processor_gives_none_back(new_testbed: NewTestbed) -> None:
+    """And the node's agent goes on with what else it does."""
+    bed = new_testbed(pair())
+    with faults.parse("cpu-steal:lb1,percent=50", bed), faults.parse("kill:lb1", bed):
+        fault = faults.parse("cpu-steal:lb1/keepalived", bed)
+        with pytest.raises(UsageError, match="lb1/keepalived does not run"):
+            fault.inject()
+        fault.heal()
+        fault._heal(Target("lb1", "keepalived"))
+    process = bed.process("lb1", "keepalived")
+    with faults.parse("cpu-steal:lb1/keepalived,percent=99,period_ms=1000", bed):
+        bed.recorder.wait(lambda: _state(process) == "T", 5, "keepalived to be stopped")
+    bed.recorder.wait(lambda: _state(process) != "T", 5, "keepalived to go on")
 
 
 def _soft(pid: int) -> int:
@@ -209,6 +225,19 @@ def test_what_could_not_be_healed_can_be_healed_later(bed: Testbed) -> None:
     assert bed.node("b").exists("/usr/bin/curl")
     assert fault.healed_ns
     assert lives(bed)["file-missing"] == ["inject", "effective", "heal", "heal", "healed"]
+
+
+def test_permissions_that_could_not_be_put_are_taken_back_from_nobody(bed: Testbed) -> None:
+    node = bed.node("a")
+    node.write("/etc/check.sh", "#!/bin/sh\n", 0o750)
+    mode = lambda: node.run(["stat", "-c", "%a", "/etc/check.sh"]).strip()  # noqa: E731
+    with faults.parse("file-mode:a,path=/etc/check.sh,mode=0600", bed):
+        fault = faults.parse("file-mode:a,path=/etc/check.sh,mode=foo", bed)
+        with pytest.raises(CommandFailed, match="invalid mode"):
+            fault.inject()
+        fault.heal()
+        assert mode() == "600"
+    assert mode() == "750"
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -151,6 +151,8 @@ def test_a_shell_on_a_terminal(labs: Labs) -> None:
 
 def test_faults_act_until_healed_or_for_a_while(labs: Labs) -> None:
     labs.up("lab")
+    assert "invalid mode" in labs.fails("fault", "file-mode:lb2,path=/etc/hosts,mode=foo", code=3)
+    assert " acts for " not in labs.does("ps")
     told = labs.does("fault", "kill:lb2/haproxy")
     identity = told.split()[0]
     assert f"{identity} of lb2/haproxy acts for " in labs.does("ps")

@@ -117,7 +117,9 @@ class ArpSpoof(Fault):
         return lie is not None
 
     def _heal(self, target: Target) -> None:
-        liar = self._liars[target]
+        liar = self._liars.get(target)
+        if liar is None:  # it could not be started
+            return
         liar.close_commands()
         recorder = self.testbed.recorder
         recorder.wait(lambda: liar.reap() is not None, _PATIENCE_S, f"the end of {liar}")

@@ -90,10 +90,11 @@ class Fault:
         """Let it act. Raises FaultNotEffective if its effect cannot be seen."""
         targets = self._aim()
         self._prepare(targets)
-        self.targets, self._left = targets, list(targets)
+        self.targets = targets
         self._boots = {t.node: self.testbed.node(t.node).init_pid for t in targets if t.node}
         self.injected_ns = time.monotonic_ns()
         for target in targets:
+            self._left.append(target)
             self._act(target)
         done = time.monotonic_ns()
         self._tell("inject", self.injected_ns)

@@ -94,12 +94,15 @@ class _Cpu(Fault):
     def _prepare(self, targets: list[Target]) -> None:
         for target in targets:
             _agent(self.testbed, target.node)
+        self._roots = {target: self._root(target) for target in targets}
+
+    def _root(self, target: Target) -> int:
+        if not target.service:
+            return 0
+        return self.testbed.process(target.node, target.service).numbers_inside()[0]
 
     def _act(self, target: Target) -> None:
         self.how = "SIGSTOP"
-        root = 0
-        if target.service:
-            root = self.testbed.process(target.node, target.service).numbers_inside()[0]
         _tell(
             self.testbed,
             target.node,
@@ -108,7 +111,7 @@ class _Cpu(Fault):
             mode=self.mode,
             share=self._share(),
             period_ns=round(self.values["period_ms"] * 1e6),
-            root=root,
+            root=self._roots[target],
         )
 
     def _verify(self, target: Target) -> None:

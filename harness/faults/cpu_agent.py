@@ -9,7 +9,7 @@ or "all"; they are numbered as in the node:
 
     {"do": "set", "id", "mode": "steal", "share": taken, "period_ns", "root": pid, "held"}
     {"do": "set", "id", "mode": "quota", "share": allowed, "period_ns", "root": pid, "held"}
-    {"do": "clear", "id", "held"}       let go what only this claim had stopped
+    {"do": "clear", "id", "held"}       let go what only this claim had stopped, if there is one
     {"do": "hold", "held"}
 """
 
@@ -168,7 +168,7 @@ class Agent:
         if command["do"] == "set":
             self._claims[command["id"]] = claim = Claim(self, command)
             claim.begin()
-        elif command["do"] == "clear":
+        elif command["do"] == "clear" and command["id"] in self._claims:
             claim = self._claims.pop(command["id"])
             claim.over = True
             self.apply()

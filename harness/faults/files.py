@@ -75,7 +75,7 @@ class FileMode(_File):
 
     def _heal(self, target: Target) -> None:
         modes = self._modes(target)
-        del modes[self.id]
+        modes.pop(self.id, None)  # none was put where chmod has failed
         for mode in modes.values():
             self._run(target, "chmod", mode, self.values["path"])
         if list(modes) == ["own"]:

@@ -210,9 +210,7 @@ class Lab:
         try:
             fault.inject()
         except VipdrillError:
-            if fault.targets:
-                self._acting[fault.id] = fault  # as long as it is not healed
-                fault.heal()
+            self._undo(fault)
             raise
         self._acting[fault.id] = fault
         connection.send(ok=self._describe(fault))
@@ -225,6 +223,13 @@ class Lab:
         self._waiting[fault.id] = connection
         recorder.at(fault.injected_ns + int(for_s * _NS), heal)
         connection.when_gone(heal)
+
+    def _undo(self, fault: Fault) -> None:
+        """Heal what could not be injected; what its user is told is why that could not be."""
+        try:
+            fault.heal()
+        except VipdrillError as error:
+            self.testbed.recorder.emit("note", text=f"{fault.id} may act still: {error}")
 
     def _heal(self, connection: Connection, message: Message) -> None:
         wanted = [str(word) for word in message.get("which") or ()]
