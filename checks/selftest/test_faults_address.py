@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from checks.selftest.fault_beds import VIP, NewTestbed, fabric_state, hosts, nod
 from harness import faults
 from harness.errors import TestbedError, UsageError
 from harness.testbed import Testbed
+from harness.topology import Vip
 
 _MAC = {"lb1": "02:00:00:00:00:01", "lb2": "02:00:00:00:00:02", "m1": "02:00:00:00:00:03"}
 
@@ -108,3 +110,28 @@ def test_an_address_nobody_cares_for_is_given_back_as_it_was(new_testbed: NewTes
         faults.parse("address-removed:b,address=10.9.9.9", bed).inject()
     with pytest.raises(UsageError, match="takes an IP address, not 'ten'"):
         faults.parse("address-removed:b,address=ten", bed).inject()
+
+
+def test_what_goes_with_an_address_comes_back_with_it(bed: Testbed) -> None:
+    """The others of its subnet with the first one, the interface's routes with the last."""
+    member = bed.node("m1")
+    for route in ("default via 10.0.0.1", "10.7.0.1 scope link", "10.8.0.0/16 via 10.7.0.1 metric 5"):
+        member.run(["ip", "route", "add", *route.split(), "dev", "eth0"])
+    member.run(["ip", "address", "add", "10.0.0.33/24", "dev", "eth0"])
+    before = node_state(bed, "m1"), member.run(["ip", "route"])
+    with faults.parse("address-removed:m1,address=10.0.0.3", bed):
+        assert "10.0.0" not in member.run(["ip", "address"])
+        assert member.run(["ip", "route"]) == ""
+    assert (node_state(bed, "m1"), member.run(["ip", "route"])) == before
+
+
+def test_an_address_that_has_gone_with_another_need_not_be_removed(new_testbed: NewTestbed) -> None:
+    """Of two in a subnet without a third the second goes with the first."""
+    both = (Vip("10.9.0.1", 80, "x"), Vip("10.9.0.2", 80, "x"))
+    bed = new_testbed(replace(hosts("a", "b"), vips=both))
+    for vip in both:
+        bed.node("a").run(["ip", "address", "add", f"{vip.address}/24", "dev", "eth0"])
+    before = node_state(bed, "a")
+    with faults.parse("address-removed:a", bed):
+        assert "10.9.0" not in bed.node("a").run(["ip", "address"])
+    assert node_state(bed, "a") == before

@@ -19,7 +19,9 @@ class AddressRemoved(Fault):
     """An address vanishes from its interface, as by a network manager; healed by giving it back.
 
     Without `address` it is every VIP that the node has.  It is given back as it was, unless by then some
-    node has it: the one that should, or the one that took it over.
+    node has it: the one that should, or the one that took it over.  So is what the kernel takes along: the
+    other addresses of a subnet with its first one (ip-sysctl.rst, `promote_secondaries`), and an interface's
+    routes with its last address.
     """
 
     name = "address-removed"
@@ -30,17 +32,21 @@ class AddressRemoved(Fault):
 
     def _prepare(self, targets: list[Target]) -> None:
         self._taken: dict[Target, list[list[str]]] = {}
+        self._before: dict[Target, tuple[list[list[str]], list[list[str]]]] = {}
+        wanted = self._wanted()
         for target in targets:
-            wanted = self._wanted()
+            before = self._described(target.node)
             found = [
-                _described(interface["ifname"], info)
-                for interface in self._addresses(target.node)
-                for info in interface["addr_info"]
-                if ip_address(info["local"]) in wanted and target.interface in {"", interface["ifname"]}
+                words
+                for words in before
+                if ip_interface(words[0]).ip in wanted and target.interface in {"", words[-1]}
             ]
             if not found:
                 raise UsageError(f"{target} has not the address {' or '.join(map(str, wanted))}")
             self._taken[target] = found
+            self._before[target] = before, self._routes(target)
+        self._lost = dict(self._taken)
+        self._lost_routes: dict[Target, list[list[str]]] = {}
 
     def _wanted(self) -> set[Any]:
         text = self.values["address"]
@@ -55,9 +61,32 @@ class AddressRemoved(Fault):
         )
         return found
 
+    def _described(self, node: str) -> list[list[str]]:
+        return [
+            _described(interface["ifname"], info)
+            for interface in self._addresses(node)
+            for info in interface["addr_info"]
+        ]
+
+    def _routes(self, target: Target) -> list[list[str]]:
+        """The IPv4 routes by the interfaces concerned, but for those that come with an address."""
+        found: list[list[str]] = []
+        for interface in dict.fromkeys(words[-1] for words in self._taken[target]):
+            told = self.testbed.node(target.node).run(["ip", "-4", "route", "show", "dev", interface])
+            routes = [line.split() for line in told.splitlines() if "proto kernel" not in line]
+            found += [[word for word in r if word != "linkdown"] + ["dev", interface] for r in routes]
+        # First those by which the others' gateways may be reached.
+        return sorted(found, key=lambda words: "via" in words)
+
     def _act(self, target: Target) -> None:
-        for words in self._taken[target]:
-            self.testbed.node(target.node).run(["ip", "address", "del", words[0], *words[-2:]])
+        taken, (addresses, routes) = self._taken[target], self._before[target]
+        for number, words in enumerate(taken):
+            # By now it may have gone with one before it.
+            if number == 0 or words in self._described(target.node):
+                self.testbed.node(target.node).run(["ip", "address", "del", words[0], *words[-2:]])
+        left, routes_left = self._described(target.node), self._routes(target)
+        self._lost[target] = [words for words in addresses if words in taken or words not in left]
+        self._lost_routes[target] = [words for words in routes if words not in routes_left]
 
     def _verify(self, target: Target) -> None:
         # Whoever put it there may have put it back already, so what is looked for is that it went.
@@ -78,10 +107,15 @@ class AddressRemoved(Fault):
             for interface in self._addresses(name)
             for info in interface["addr_info"]
         }
-        for words in self._taken[target]:
+        node = self.testbed.node(target.node)
+        for words in self._lost[target]:
             if str(ip_interface(words[0]).ip) not in owned:
                 # Its daemon may put it back at this very moment, which is as good.
-                self.testbed.node(target.node).run(["ip", "address", "replace", *words])
+                node.run(["ip", "address", "replace", *words])
+        there = self._routes(target)
+        for words in self._lost_routes.get(target, []):
+            if words not in there:
+                node.run(["ip", "route", "append", *words])
 
 
 def _described(interface: str, info: dict[str, Any]) -> list[str]:
