@@ -306,6 +306,13 @@ class Observer:
         self._waits.follow(identity, pid)
         self._add(fd, ended)
 
+    def _serve(self, ready: list[int]) -> None:
+        """Call the handlers of descriptors that were found readable."""
+        for fd, handler in [(fd, self._handlers.get(fd)) for fd in ready]:
+            # One of them may close the next, whose number then another gets that nothing was found of.
+            if handler and self._handlers.get(fd) is handler:
+                handler()
+
     def run(self) -> None:
         """Serve until the engine closes the command pipe; then the process ends."""
         due = time.monotonic_ns()
@@ -314,10 +321,7 @@ class Observer:
             sent = self._out.flush()
             ready = self._epoll.poll(self._patience_s(due) if sent else 0.01)
             now = time.monotonic_ns()
-            for fd, _ in ready:
-                handler = self._handlers.get(fd)
-                if handler:
-                    handler()
+            self._serve([fd for fd, _ in ready])
             self._tables.awake(now)
             self._last_wake = now
             if self._tick and now >= due + LOOK_NS:
