@@ -12,6 +12,7 @@ import pytest
 from checks.selftest.fault_beds import NewTestbed, address, hears, hosts, lives, node_state, pair, tcp, udp
 from harness import faults
 from harness.errors import CommandFailed, UsageError
+from harness.faults.resources import DescriptorsOut
 from harness.faults.target import Target
 from harness.nodes.process import Process
 from harness.testbed import Testbed
@@ -145,6 +146,23 @@ def test_descriptors_run_out(new_testbed: NewTestbed, first: int) -> None:
     bed.recorder.wait(lambda: accepted() == 3, 5, "all connections accepted")
     for client in clients:
         client.close()
+
+
+def test_processes_come_and_go_while_descriptors_run_out(
+    new_testbed: NewTestbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the check scripts of keepalived do."""
+    bed = new_testbed(pair())
+    pid = bed.process("m1", "master").pid
+    gone = os.posix_spawnp("true", ["true"], os.environ)
+    os.waitpid(gone, 0)
+    own, others = _soft(pid), iter((gone, gone, os.getpid()))
+    found = DescriptorsOut._pids
+    monkeypatch.setattr(DescriptorsOut, "_pids", lambda *given: [next(others), *found(*given)])
+    with faults.parse("fds-exhausted:m1", bed):
+        assert own > _soft(pid)
+        assert next(others, None) is None
+    assert _soft(pid) == own
 
 
 @pytest.mark.parametrize("first", [0, 1])

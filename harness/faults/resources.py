@@ -28,6 +28,8 @@ class _Limits:
 
 
 _Key = tuple[int, str]
+_ENDED = (FileNotFoundError, ProcessLookupError)
+"""What comes of asking the kernel about a process that has ended."""
 _limits: WeakKeyDictionary[Testbed, dict[_Key, _Limits]] = WeakKeyDictionary()
 _covers: WeakKeyDictionary[Testbed, dict[tuple[int, str], list[str]]] = WeakKeyDictionary()
 
@@ -57,21 +59,36 @@ class DescriptorsOut(Fault):
 
     def _act(self, target: Target) -> None:
         for pid in self._pids(target):
-            soft, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-            limits = self._known().setdefault(_key(pid), _Limits(soft))
-            limits.put[self.id] = min(soft, _limit_leaving(pid, self.values["left"]))
-            _enforce(pid, limits)
+            try:
+                self._limit(pid)
+            except _ENDED:  # such as a check script
+                continue
+
+    def _limit(self, pid: int) -> None:
+        soft, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        limits = self._known().setdefault(_key(pid), _Limits(soft))
+        limits.put[self.id] = min(soft, _limit_leaving(pid, self.values["left"]))
+        _enforce(pid, limits)
 
     def _verify(self, target: Target) -> None:
         for pid in self._pids(target):
-            limits = self._known()[_key(pid)]
-            if resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] > limits.put[self.id]:
+            limits = self._known().get(_key(pid))
+            if limits is None or self.id not in limits.put:  # it came since, with its parent's limit
+                continue
+            try:
+                soft, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            except _ENDED:
+                continue
+            if soft > limits.put[self.id]:
                 raise self._fails(f"process {pid} may still open more")
 
     def _heal(self, target: Target) -> None:
         for (pid, started), limits in list(self._known().items()):
             if limits.put.pop(self.id, None) is not None and _key(pid) == (pid, started):
-                _enforce(pid, limits)
+                try:
+                    _enforce(pid, limits)
+                except _ENDED:
+                    continue
 
 
 def _limit_leaving(pid: int, left: int) -> int:
@@ -98,7 +115,7 @@ def _key(pid: int) -> _Key:
     """A process beyond doubt: its number and when it was started (proc(5)); ("" if it has ended)."""
     try:
         return pid, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (FileNotFoundError, ProcessLookupError):
+    except _ENDED:
         return pid, ""
 
 
