@@ -10,7 +10,7 @@ import pytest
 
 from checks.selftest.fault_beds import NewTestbed, address, lives, pair, steady, tcp
 from harness import faults
-from harness.errors import ConfigRejected, FaultNotEffective, UsageError
+from harness.errors import ConfigRejected, FaultNotEffective, TestbedError, UsageError
 from harness.faults.reload import Reload
 from harness.faults.target import Target
 from harness.nodes.process import state
@@ -286,6 +286,19 @@ def test_what_comes_after_a_stopped_process_can_be_stopped_and_goes_on(
         assert "T" not in states(bed, "lb1", "keepalived")
     first.heal()
     steady(bed)
+
+
+def test_a_drain_that_could_not_be_told_to_all_can_be_healed_later(new_testbed: NewTestbed) -> None:
+    bed = new_testbed("vip-l7")
+    fault = faults.parse("drain", bed)
+    fault.inject()
+    with faults.parse("kill:lb1/haproxy", bed), pytest.raises(TestbedError, match="does not answer"):
+        fault.heal()
+    fault.heal()
+    assert fault.healed_ns
+    ask = "echo show servers state | socat - UNIX-CONNECT:/run/haproxy.sock"
+    told = bed.node("lb2").run(["/bin/sh", "-c", ask])
+    assert {line.split()[6] for line in told.splitlines() if line[:1].isdigit() and " " in line} == {"0"}
 
 
 def test_several_targets_are_hit_at_once(bed: Testbed) -> None:
