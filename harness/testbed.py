@@ -90,6 +90,8 @@ class Testbed:
         self._processes: dict[tuple[str, str], Process] = {}
         self._ready_pids: set[tuple[str, int]] = set()
         self._followed: dict[tuple[str, int], Process] = {}
+        self.carry_out: Callable[[Callable[[], None]], None] = lambda work: work()
+        """Does what has become due (`when_due`); a lab puts it among its changes."""
         self.built = self._closed = False
 
     def _netns_node(self, name: str) -> NetnsNode:
@@ -262,6 +264,10 @@ class Testbed:
         from harness.pki import DEFAULT_NAMES, ensure_pki
 
         return ensure_pki(paths.cache_dir() / "pki", names or DEFAULT_NAMES)
+
+    def when_due(self, t_ns: int, work: Callable[[], None]) -> None:
+        """Have a change done at a moment (CLOCK_MONOTONIC) that nobody asks for then."""
+        self.recorder.at(t_ns, lambda: self.carry_out(work))
 
     def node(self, name: str) -> Node:
         """A node by name; raises UsageError naming the known ones."""

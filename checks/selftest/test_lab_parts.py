@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from checks.patience import ENDS_S
-from harness.errors import UsageError
+from harness.errors import TestbedError, UsageError
 from harness.kernel import syscalls as sc
-from harness.lab import channel, registry
+from harness.lab import channel, holder, registry
 from harness.lab.amounts import seconds, spoken
 from harness.lab.board import Board
 from harness.lab.channel import LONGEST_LINE, BadMessage, Channel, Lines, encode
@@ -271,6 +271,26 @@ def test_a_client_that_was_gone_before_is_noticed_too(recorder: Recorder, talk: 
     connection.send(ok="started")
     connection.when_gone(lambda: gone.append(True))
     assert gone == [True]
+
+
+def test_what_cannot_be_done_for_a_client_that_is_gone_harms_nobody(
+    recorder: Recorder, talk: Callable[..., Talk]
+) -> None:
+    """All of it is tried, and what failed is told; only the lab's own end gets through."""
+
+    def refuse() -> None:
+        raise TestbedError("its agent does not answer")
+
+    client, connection, _ = talk({})
+    gone: list[bool] = []
+    for callback in (refuse, lambda: gone.append(True), holder._end):
+        connection.when_gone(callback)
+    client.close()
+    with pytest.raises(holder.Ended):
+        recorder.pump(0)
+    assert gone == [True]
+    (note,) = recorder.timeline.of("note")
+    assert note.text.endswith("its agent does not answer")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes on another user's id")

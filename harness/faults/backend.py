@@ -225,4 +225,4 @@ class Flap(BackendFault):
             (self._get_well if number % 2 else self._fall_ill)(process)
             self._turn(target, number + 1)
 
-        self.testbed.recorder.at(self.injected_ns + round(due), change)
+        self.testbed.when_due(self.injected_ns + round(due), change)

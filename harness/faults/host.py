@@ -47,7 +47,7 @@ class HostReboot(HostCrash):
     def _verify(self, target: Target) -> None:
         super()._verify(target)
         due_ns = self.injected_ns + round(self.values["after_s"] * 1e9)
-        self.testbed.recorder.at(due_ns, self.heal)
+        self.testbed.when_due(due_ns, self.heal)
 
 
 class KernelPanic(HostCrash):

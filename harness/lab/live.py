@@ -63,6 +63,7 @@ class Lab:
             },
         )
         testbed.recorder.listeners.append(self._tell)
+        testbed.carry_out = self._when_free
 
     # -- serving -------------------------------------------------------------------------------
 
@@ -80,6 +81,10 @@ class Lab:
     def stop(self) -> None:
         """Let `serve` return."""
         self.ended = True
+
+    def _when_free(self, work: Callable[[], None]) -> None:
+        """What a fault does by itself, such as a reboot, waits for its turn as what is asked does."""
+        self._changes.append(lambda: self.server.unasked(work))
 
     def _later(self, connection: Connection, work: Callable[[], None]) -> None:
         self._changes.append(lambda: Server.guarded(connection, work))

@@ -144,7 +144,7 @@ class Connection:
         self._socket.close()
         _close(self._fds)
         for callback in self.on_close:
-            callback()
+            self._server.unasked(callback)
 
 
 class Server:
@@ -207,6 +207,17 @@ class Server:
             connection.send(
                 error=f"the lab could not do it ({where}); its log tells", exit_code=_INTERNAL_ERROR
             )
+
+    def unasked(self, work: Callable[[], None]) -> None:
+        """Do work that nobody waits for; what goes wrong is told in a note, and the lab lives on."""
+        try:
+            work()
+        except VipdrillError as error:
+            self.recorder.emit("note", text=f"the lab could not do what was due: {error}")
+        except Exception as error:
+            traceback.print_exc()
+            where = f"{type(error).__name__}: {error}"
+            self.recorder.emit("note", text=f"the lab could not do what was due ({where}); its log tells")
 
     def forget(self, connection: Connection) -> None:
         """A connection is closed."""
