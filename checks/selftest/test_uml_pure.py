@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,7 @@ from harness.kernel import features, ladder
 from harness.topology import Interface, NodeSpec, Segment, Topology
 from harness.uml.channel import Channel, frame, frames
 from harness.uml.command import Wire, command_line
+from harness.uml.process import GuestProcess
 
 
 def test_a_command_line_names_everything_that_a_machine_has() -> None:
@@ -97,6 +101,30 @@ def test_a_refusal_is_the_error_that_python_would_have_raised() -> None:
     answering.join()
     theirs.close()
     channel.close()
+
+
+# -- a process --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_who_waits_for_a_command_is_told_once_that_it_is_over(said: bool) -> None:
+    """By its own end, or by that of its machine, which says nothing of it."""
+    ours, theirs = socket.socketpair()
+    channel = Channel("n", ours, lambda *_: None)
+    process = GuestProcess("n", "sleep", Path(os.devnull), {}, notifies=False)
+    over: list[bool] = []
+    process.on_over = lambda: over.append(True)
+    answering = threading.Thread(target=lambda: (theirs.recv(100), theirs.sendall(frame(1, ("started", 77)))))
+    answering.start()
+    process.start(channel, ["spawn"], 10)
+    answering.join()
+    assert process.running
+    if said:
+        theirs.sendall(frame(1, ("exit", 3 << 8)))
+    theirs.close()
+    channel.close()
+    assert over == [True]
+    assert process.reap() == (3 if said else -signal.SIGKILL)
 
 
 # -- the ladder --------------------------------------------------------------------------------------

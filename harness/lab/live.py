@@ -325,7 +325,7 @@ class _GuestCommand:
         self._over = os.eventfd(0, os.EFD_CLOEXEC)
         inlets = [Outlet(stream, self._one_more).inlet for stream in streams]
         self._left, self._flushing = 1 + len(inlets), False
-        self._process = node.spawn_on(argv, inlets, lambda *_: self._one_more())
+        self._process = node.spawn_on(argv, inlets, self._one_more)
         connection.send(ok="started")
         connection.on_message = self._signal
         self._recorder.serve(self._over, select.EPOLLIN, self._heard)

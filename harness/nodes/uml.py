@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from functools import cached_property, partial
@@ -33,7 +33,7 @@ from harness.uml.channel import Channel
 from harness.uml.chassis import Chassis
 from harness.uml.errand import Errand, start_fields
 from harness.uml.news import News
-from harness.uml.process import Ended, GuestProcess
+from harness.uml.process import GuestProcess
 from harness.uml.route import RouteLine
 
 if TYPE_CHECKING:
@@ -238,15 +238,17 @@ class UmlNode(Copying):
         process.start(self._line, fields, _READY_S)
         return process
 
-    def spawn_on(self, argv: Sequence[str], streams: Sequence[int], on_end: Ended) -> GuestProcess:
+    def spawn_on(
+        self, argv: Sequence[str], streams: Sequence[int], on_over: Callable[[], None]
+    ) -> GuestProcess:
         """Start a command that writes to open streams (output, error), which are its own from now on.
 
-        It has no input.  Who is slow to take its output holds the whole node up.  `on_end` is called with
-        its end, in another thread.
+        It has no input.  Who is slow to take its output holds the whole node up.  `on_over` is called at
+        its end, or its machine's, in another thread.
         """
         own = dict(enumerate(streams, 1))
         process = GuestProcess(self.name, argv[0], Path(os.devnull), own, notifies=False)
-        process.on_end = on_end
+        process.on_over = on_over
         process.start(self._line, start_fields("spawn", argv, ENVIRONMENT), _READY_S)
         return process
 

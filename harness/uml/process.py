@@ -29,6 +29,8 @@ class GuestProcess:
         self.expected_end = False
         self.on_end: Ended | None = None
         """Called by the reading thread when it has ended, with the moment (ns)."""
+        self.on_over: Callable[[], None] | None = None
+        """Called by the reading thread, once, when it has ended or its machine has."""
         self.events = self.commands = -1
         self._streams = streams
         self._channel: Channel | None = None
@@ -56,6 +58,7 @@ class GuestProcess:
             raise TestbedError(f"cannot start {self.name} on {self.node}: its agent does not answer")
 
     def _hear(self, now: int, kind: str, fields: list[bytes]) -> None:
+        over = False
         with self._changed:
             if kind == "out":
                 if (fd := self._streams.get(int(fields[0]), -1)) >= 0:
@@ -67,11 +70,13 @@ class GuestProcess:
                 self._refused = refused(fields)
             elif kind == "notify":
                 self._notices.append(fields[0])
-            elif kind in ("exit", GONE) and self._ended is None:
+            elif over := kind in ("exit", GONE) and self._ended is None:
                 self._ended = os.waitstatus_to_exitcode(int(fields[0])) if fields else -signal.SIGKILL
             self._changed.notify_all()
         if kind == "exit" and self.on_end is not None:
             self.on_end(self, now)
+        if over and self.on_over is not None:
+            self.on_over()
 
     # -- life ----------------------------------------------------------------------------------
 
