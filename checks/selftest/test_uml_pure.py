@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import threading
@@ -41,6 +42,10 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut() -> None:
         found += frames(received)
     assert found == [(1, [b"read", b"/etc/hosts"]), (0, [b"\0\1\n", b"7", b""]), (2, [b"ok"])]
     assert not received
+
+
+def test_a_word_that_is_no_text_goes_over_the_line_as_it_is() -> None:
+    assert frames(bytearray(frame(1, ("echo", os.fsdecode(b"\xff"))))) == [(1, [b"echo", b"\xff"])]
 
 
 def test_no_more_is_sent_than_the_machine_has_room_for() -> None:
@@ -125,6 +130,33 @@ def test_who_waits_for_a_command_is_told_once_that_it_is_over(said: bool) -> Non
     channel.close()
     assert over == [True]
     assert process.reap() == (3 if said else -signal.SIGKILL)
+
+
+@pytest.mark.parametrize("what", ["refused", "ends", "is late"])
+def test_a_command_that_does_not_start_keeps_no_stream_open(what: str) -> None:
+    """Whatever the reason is: who reads what it would have written sees the end."""
+    ours, theirs = socket.socketpair()
+    channel = Channel("n", ours, lambda *_: None)
+    reader, writer = os.pipe()
+    process = GuestProcess("n", "echo", Path(os.devnull), {1: writer}, notifies=False)
+
+    def answer() -> None:
+        theirs.recv(100)
+        if what == "refused":
+            theirs.sendall(frame(1, ("error", 2, "echo")))
+        elif what == "ends":
+            theirs.close()
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    with pytest.raises(TestbedError, match="cannot start echo on n"):
+        process.start(channel, ["spawn"], 0.1 if what == "is late" else 10)
+    assert select.select([reader], [], [], 0)[0]
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+    answering.join()
+    theirs.close()
+    channel.close()
 
 
 # -- the ladder --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -322,16 +323,27 @@ class _GuestCommand:
     ) -> None:
         self._connection, self._recorder = connection, lab.testbed.recorder
         # Its end, and that of its output, come in other threads; the lab's own loop hears of them by this.
-        self._over = os.eventfd(0, os.EFD_CLOEXEC)
+        self._over, self._telling = os.eventfd(0, os.EFD_CLOEXEC), threading.Lock()
         inlets = [Outlet(stream, self._one_more).inlet for stream in streams]
         self._left, self._flushing = 1 + len(inlets), False
-        self._process = node.spawn_on(argv, inlets, self._one_more)
+        try:
+            self._process = node.spawn_on(argv, inlets, self._one_more)
+        except BaseException:
+            self._close()
+            raise
         connection.send(ok="started")
         connection.on_message = self._signal
         self._recorder.serve(self._over, select.EPOLLIN, self._heard)
 
     def _one_more(self) -> None:
-        os.eventfd_write(self._over, 1)
+        with self._telling:
+            if self._over >= 0:
+                os.eventfd_write(self._over, 1)
+
+    def _close(self) -> None:
+        with self._telling:
+            os.close(self._over)
+            self._over = -1
 
     def _signal(self, message: Message) -> None:
         self._kill(int(message.get("signal", signal.SIGTERM)))
@@ -352,6 +364,6 @@ class _GuestCommand:
         if self._left:
             return
         self._recorder.dismiss(self._over)
-        os.close(self._over)
+        self._close()
         self._connection.on_message = None
         self._connection.send(exited=self._process.status)

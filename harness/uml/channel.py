@@ -40,7 +40,7 @@ def frame(number: int, fields: tuple[Field, ...]) -> bytes:
     """A frame as it goes over the line."""
     parts = [_NUMBER.pack(number)]
     for field in fields:
-        raw = field if isinstance(field, bytes) else str(field).encode()
+        raw = field if isinstance(field, bytes) else os.fsencode(str(field))
         parts += [_NUMBER.pack(len(raw)), raw]
     body = b"".join(parts)
     return _NUMBER.pack(len(body)) + body

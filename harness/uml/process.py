@@ -46,13 +46,22 @@ class GuestProcess:
     # -- what the agent says -------------------------------------------------------------------
 
     def start(self, channel: Channel, fields: list[bytes | str | int], timeout_s: float) -> None:
-        """Have it started; returns when its program runs. Raises TestbedError if that cannot be."""
+        """Have it started; returns when its program runs. Raises TestbedError if that cannot be.
+
+        Its streams are closed then.
+        """
+        try:
+            self._begin(channel, fields, timeout_s)
+        except BaseException:
+            self._close_streams()
+            raise
+
+    def _begin(self, channel: Channel, fields: list[bytes | str | int], timeout_s: float) -> None:
         self._channel = channel
         channel.begin(self._hear, "start", *fields)
         with self._changed:
             self._changed.wait_for(lambda: self.pid or self._refused or self._ended is not None, timeout_s)
         if self._refused is not None:
-            self._close_streams()
             raise TestbedError(f"cannot start {self.name} on {self.node}: {self._refused}")
         if not self.pid:
             raise TestbedError(f"cannot start {self.name} on {self.node}: its agent does not answer")
