@@ -44,6 +44,14 @@ def test_commands_in_a_node_with_a_kernel_of_its_own(labs: Labs) -> None:
     os.killpg(running.pid, signal.SIGINT)
     assert running.communicate(timeout=SOON_S) == ("caught\n", "")
     assert running.returncode == 3
+    script = ["sh", "-c", 'printf %s "$1" | od -An -tx1', "sh"]
+    assert labs.does("exec", "lb1", "--", *script, os.fsdecode(b"\xff")) == " ff\n"
+    # Its machine's end is its own.
+    running = labs.start("exec", "lb1", "--", "sh", "-c", "echo ready; exec sleep 1000000")
+    next_line(running.stdout, "ready")
+    labs.does("fault", "host-crash:lb1")
+    running.communicate(timeout=SOON_S)
+    assert running.returncode == 128 + signal.SIGKILL
 
 
 def test_a_stream_that_nobody_reads_holds_nobody_up() -> None:
