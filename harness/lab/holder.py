@@ -15,6 +15,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,10 +86,14 @@ def main() -> None:
         sys.exit(error.exit_code)
     except Exception as error:
         traceback.print_exc()
-        _last_word(control, f"the lab's holder failed ({type(error).__name__}: {error})", _INTERNAL_ERROR)
+        _last_word(control, _told(error), _INTERNAL_ERROR)
         sys.exit(_INTERNAL_ERROR)
     except Ended:
         sys.exit(1)
+
+
+def _told(error: Exception) -> str:
+    return f"the lab's holder failed ({type(error).__name__}: {error})"
 
 
 def _last_word(control: socket.socket, text: str, exit_code: int) -> None:
@@ -144,7 +149,13 @@ def _hold(order: Order, control: socket.socket, lock: int) -> None:
     except VipdrillError as error:
         starter.fail(error)
         raise
+    except Exception as error:
+        starter.send(error=_told(error), exit_code=_INTERNAL_ERROR)
+        raise
     finally:
+        # Who has been told why hangs up, and that is not to cut the lab's end short.
+        with suppress(ValueError):
+            starter.on_close.remove(_end)
         claim.retire()
         conclude(lab, order.again)
 
