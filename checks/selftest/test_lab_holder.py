@@ -9,6 +9,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,9 @@ from harness.errors import TestbedError
 from harness.lab import holder, registry
 from harness.lab.channel import Channel, Message
 from harness.lab.holder import Order
+from harness.lab.live import Lab
 from harness.lab.registry import Claim
+from harness.recorder import Recorder
 from harness.session import Image
 from harness.testbed import Testbed
 
@@ -96,3 +100,25 @@ def test_a_lab_that_cannot_be_built_says_why_and_ends_in_order(
     assert said[0] is not None
     assert text in said[0]["error"]
     assert {"timeline.jsonl", "README.txt"} <= {path.name for path in artifacts.iterdir()}
+
+
+def test_who_waits_for_the_end_is_told_that_the_result_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "timeline.jsonl")
+
+    monkeypatch.setattr(holder, "_finish", fail)
+    bed: Any = SimpleNamespace(recorder=Recorder(tmp_path / "timeline.jsonl"))
+    lab = Lab("lab", bed)
+    ours, theirs = socket.socketpair()
+    lab.ending.append(lab.server.adopt(theirs))
+    freed: list[bool] = []
+    with pytest.raises(FileNotFoundError):
+        holder.conclude(lab, "", then=lambda: freed.append(True))
+    assert freed == [True]
+    channel = Channel(ours)
+    assert "timeline.jsonl" in (channel.read() or {})["error"]
+    assert channel.read() is None
+    channel.close()
+    bed.recorder.close()

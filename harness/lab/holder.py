@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import bubble
 from harness.errors import VipdrillError
-from harness.lab.channel import Channel, encode, listen
+from harness.lab.channel import Channel, Message, encode, listen
 from harness.lab.registry import Claim
 
 if TYPE_CHECKING:
@@ -161,13 +161,22 @@ def _hold(order: Order, control: socket.socket, lock: int) -> None:
 
 
 def conclude(lab: Lab, again: str, then: Callable[[], None] = lambda: None) -> None:
-    """End the testbed, complete its artifact folder, then tell those who asked for the end."""
+    """End the testbed, complete its artifact folder, and in any case tell those who asked for the end."""
     lab.server.stop_listening()
-    told = _finish(lab.testbed, again)
-    then()
-    for connection in lab.ending:
-        connection.say_last(ok=told)
-    lab.server.hang_up()
+    last: Message = {}
+    try:
+        last = {"ok": _finish(lab.testbed, again)}
+    except VipdrillError as error:
+        last = {"error": str(error), "exit_code": error.exit_code}
+        raise
+    except Exception as error:
+        last = {"error": _told(error), "exit_code": _INTERNAL_ERROR}
+        raise
+    finally:
+        then()
+        for connection in lab.ending:
+            connection.say_last(**last)
+        lab.server.hang_up()
 
 
 def _finish(testbed: Testbed, again: str) -> dict[str, Any]:
