@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,45 @@ def test_a_stream_that_nobody_reads_holds_nobody_up() -> None:
         inlet.write(data)
     with open(reader, "rb") as stream:
         assert stream.read() == data
+    assert os.read(told, 1) == b""
+    os.close(told)
+
+
+@pytest.mark.parametrize("make", [os.openpty, os.pipe])
+def test_a_terminal_that_nobody_reads_holds_nobody_up_either(make: Callable[[], tuple[int, int]]) -> None:
+    """It makes who writes to it wait, though it may be written to; a pipe that does so takes no more."""
+    reader, writer = make()
+    told, tell = os.pipe()
+    outlet = Outlet(writer, lambda: os.close(tell))
+    written = threading.Event()
+
+    def write() -> None:
+        with open(outlet.inlet, "wb") as inlet:
+            inlet.write(b"a line of a terminal\n" * 80_000)
+        written.set()
+
+    threading.Thread(target=write, daemon=True).start()
+    assert written.wait(SOON_S)
+    os.close(writer)
+    os.close(reader)
+    assert os.read(told, 1) == b""
+    os.close(told)
+
+
+def test_no_more_waits_in_memory_than_it_may() -> None:
+    """Beyond that the writer waits, and nothing is lost."""
+    reader, writer = os.pipe()
+    told, tell = os.pipe()
+    outlet = Outlet(writer, lambda: os.close(tell), most_bytes=1 << 17)
+    os.close(writer)
+    os.set_blocking(outlet.inlet, False)
+    data, taken = os.urandom(1 << 20), 0
+    while select.select([], [outlet.inlet], [], 0.5)[1]:
+        taken += os.write(outlet.inlet, data[taken : taken + 4096])
+        assert taken < len(data)
+    os.close(outlet.inlet)
+    with open(reader, "rb") as stream:
+        assert stream.read() == data[:taken]
     assert os.read(told, 1) == b""
     os.close(told)
 

@@ -8,59 +8,69 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-# A stream that poll(2) says may be written to takes so much without blocking (pipe(7), PIPE_BUF).
-_PIECE = 4096
 _READ_BYTES = 1 << 16
+_MOST_BYTES = 64 << 20
 
 
-class Outlet(threading.Thread):
+class Outlet:
     """Owns a duplicate of `stream`; write into `inlet`, and close it; `done` is called when all has arrived.
 
-    What the stream does not take yet waits in memory; where it takes nothing any more, it is dropped.
+    What the stream does not take yet waits in memory, up to a limit beyond which the writer waits after all;
+    where it takes nothing any more, it is dropped.  One thread takes and another one gives, as a terminal
+    that nobody reads makes who gives wait, whatever poll(2) says of it.
     """
 
-    def __init__(self, stream: int, done: Callable[[], None]) -> None:
-        super().__init__(daemon=True, name="outlet")
+    def __init__(self, stream: int, done: Callable[[], None], most_bytes: int = _MOST_BYTES) -> None:
         self._target = os.dup(stream)
         self._source, self.inlet = os.pipe()
+        self._done, self._most_bytes = done, most_bytes
+        self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
-        self._done = done
-        self.start()
+        self._waiting_bytes = 0
+        self._open = True
+        for work in (self._take, self._give):
+            threading.Thread(target=work, daemon=True, name="outlet").start()
 
-    def run(self) -> None:
-        """Until the inlet is closed and nothing waits."""
-        open_, broken = True, False
-        while open_ or (self._waiting and not broken):
-            poll = select.poll()
-            if open_:
-                poll.register(self._source, select.POLLIN)
-            if self._waiting and not broken:
-                poll.register(self._target, select.POLLOUT)
-            for fd, _ in poll.poll():
-                if fd == self._source:
-                    open_ = self._take()
-                else:
-                    broken = not self._give()
-            if broken:
-                self._waiting.clear()
+    def _take(self) -> None:
+        """Until the inlet is closed."""
+        while data := os.read(self._source, _READ_BYTES):
+            with self._changed:
+                self._waiting.append(data)
+                self._waiting_bytes += len(data)
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting_bytes < self._most_bytes)
         os.close(self._source)
+        with self._changed:
+            self._open = False
+            self._changed.notify_all()
+
+    def _give(self) -> None:
+        """Until the inlet is closed and nothing waits."""
+        broken = False
+        while data := self._next():
+            broken = broken or not self._written(data)
         os.close(self._target)
         self._done()
 
-    def _take(self) -> bool:
-        data = os.read(self._source, _READ_BYTES)
-        self._waiting.extend(data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
-        return bool(data)
+    def _next(self) -> bytes:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or not self._open)
+            if not self._waiting:
+                return b""
+            data = self._waiting.popleft()
+            self._waiting_bytes -= len(data)
+            self._changed.notify_all()
+            return data
 
-    def _give(self) -> bool:
-        piece = self._waiting[0]
-        try:
-            written = os.write(self._target, piece)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        self._waiting.popleft()
-        if written < len(piece):
-            self._waiting.appendleft(piece[written:])
+    def _written(self, data: bytes) -> bool:
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[os.write(self._target, left) :]
+            except BlockingIOError:  # whose stream it is has made it so
+                poll = select.poll()
+                poll.register(self._target, select.POLLOUT)
+                poll.poll()
+            except OSError:
+                return False
         return True
