@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from harness.lab.board import Board
 from harness.lab.channel import LONGEST_LINE, BadMessage, Channel, Lines, encode
 from harness.lab.drawing import Drawing
 from harness.lab.fortunes import table
-from harness.lab.live import FREQUENT
+from harness.lab.live import FREQUENT, Lab
 from harness.lab.recent import catch_up
 from harness.lab.registry import LabInfo
 from harness.lab.server import Connection, Server
@@ -374,6 +375,33 @@ def test_a_long_life_is_bounded_and_keeps_what_is_rare() -> None:
     assert len(timeline) == 1102
     timeline.cut(9 * _NS + 3)
     assert {event.t for event in timeline.since(9 * _NS)} == {9 * _NS + n for n in range(4)}
+
+
+@pytest.mark.parametrize(("kind", "kept", "notes"), [("ipvs-load", 125, 4), ("address", 205, 4)])
+def test_a_lab_s_memory_is_bounded_and_looked_after_now_and_then(
+    recorder: Recorder, kind: str, kept: int, notes: int
+) -> None:
+    """What is kept for good may be more than a lab is to keep, and is not gone through at every event."""
+    bed: Any = SimpleNamespace(recorder=recorder)
+    lab, told = Lab("lab", bed, kept_events=100), list[Event]()
+    recorder.listeners.append(told.append)
+    fields = {"node": "lb1", "service": "TCP x", "members": {}, "interface": "eth0", "address": "10.0.0.1"}
+    reading, writing = os.pipe()
+    os.write(writing, bytes(200))
+
+    def happen(_mask: int) -> None:
+        recorder.emit(kind, **fields)
+        os.read(reading, 1)
+        if len([event for event in told if event.kind == kind]) == 200:
+            lab.stop()
+
+    recorder.serve(reading, select.EPOLLIN, happen)
+    lab.serve()
+    recorder.dismiss(reading)
+    os.close(reading)
+    os.close(writing)
+    assert len(recorder.timeline) <= kept
+    assert 1 <= len([event for event in told if event.kind == "note"]) <= notes
 
 
 def test_what_is_let_go_stays_on_disk(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from harness.testbed import Testbed
 from harness.timeline import Event
 
 # What comes so often that a lab of days could not keep it, and what makes no sense without that.
-FREQUENT = ("probe", "access", "vrrp", "arp", "neighbour", "lag", "fault", "phase", "note")
+FREQUENT = ("probe", "access", "vrrp", "arp", "neighbour", "ipvs-load", "lag", "fault", "phase", "note")
 KEPT_EVENTS = 150_000
 _LONGEST_WAIT_S = 3600.0
 _NS = 1_000_000_000
@@ -71,13 +71,16 @@ class Lab:
     def serve(self) -> None:
         """Serve until the end is asked for."""
         recorder = self.testbed.recorder
+        most = self._kept_events * 5 // 4
         while not self.ended:
             recorder.pump(0.0 if self._changes else _LONGEST_WAIT_S)
             while self._changes and not self.ended:
                 self._changes.popleft()()
-            if len(recorder.timeline) > self._kept_events * 5 // 4:
+            if len(recorder.timeline) > most:
                 recorder.shorten(self._kept_events, FREQUENT)
                 recorder.emit("note", text=f"what happened often before is in {WHOLE} only")
+                # What is kept for good may be more than that.
+                most = len(recorder.timeline) + self._kept_events // 4
 
     def stop(self) -> None:
         """Let `serve` return."""
