@@ -179,7 +179,10 @@ class Testbed:
         begun = [self.nodes[s.name].configure(s, self.fabric.ports_of(s.name)) for s in specs]
         for one in begun:
             one.result()
-        self.fabric.await_forwarding([port for port, _ in links])
+        ports = [port for port, _ in links]
+        # Only now has every link the name that its interface has.
+        self.fabric.tell_reconnected(ports)
+        self.fabric.await_forwarding(ports)
 
     def _describe(self) -> None:
         nodes = []

@@ -134,6 +134,15 @@ def test_the_standby_takes_over_and_gives_back(bed: Testbed) -> None:
     await_service(bed)
 
 
+def test_a_director_whose_link_is_shaped_boots_and_is_shaped_as_before(bed: Testbed) -> None:
+    with faults.parse("rate:lb1,mbit=50", bed):
+        with faults.parse("host-crash:lb1", bed):
+            assert not bed.node("lb1").alive
+        assert "tbf" in bed.node("lb1").run(["tc", "qdisc", "show", "dev", "eth0"])
+        await_service(bed)
+    assert "tbf" not in bed.node("lb1").run(["tc", "qdisc", "show", "dev", "eth0"])
+
+
 @pytest.mark.parametrize("transport", ["best", "raw"])
 def test_several_interfaces_families_and_sizes_by_either_way_in(
     vipdrill_image: Image, artifact_folder: Path, transport: str

@@ -76,7 +76,7 @@ class Fabric:
         self.detours: dict[Port, int] = {}
         """Ports whose frames go by way of another bridge port (`harness.fabric.wire`): its index."""
         self.reconnected: list[Callable[[Port], None]] = []
-        """Called for every port that was connected anew, after its node's reboot."""
+        """Called for every port that was connected anew, after its node's reboot, by `tell_reconnected`."""
         # IPv6 start-up chatter of idle ports would flood a large segment for seconds.
         hub.sysctl({"net.ipv6.conf.default.disable_ipv6": "1", "net.ipv6.conf.all.disable_ipv6": "1"})
         self._socket = namespaces.inside(hub.netns, sc.CLONE_NEWNET, RouteSocket)
@@ -158,7 +158,10 @@ class Fabric:
             if self.unplugged(port):
                 requests.append(rtnl.set_link(port.index, f"unplug {port}", up=False))
         self._socket.send(requests)
-        for port, _ in ports_and_namespaces:
+
+    def tell_reconnected(self, ports: list[Port]) -> None:
+        """These ports' links are made and their nodes configured, so what acts on them may be put back."""
+        for port in ports:
             for tell in self.reconnected:
                 tell(port)
 
