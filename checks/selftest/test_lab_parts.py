@@ -26,6 +26,7 @@ from harness.lab.channel import LONGEST_LINE, BadMessage, Channel, Lines, encode
 from harness.lab.drawing import Drawing
 from harness.lab.fortunes import table
 from harness.lab.live import FREQUENT, Lab
+from harness.lab.logs import Log, follow, show
 from harness.lab.recent import catch_up
 from harness.lab.registry import LabInfo
 from harness.lab.server import Connection, Server
@@ -501,6 +502,35 @@ def test_the_board() -> None:
     ]
     assert plain(board.lines(10 * _NS)).splitlines()[-1] == "last 5 s  cl 100.0 % of 5"
     assert plain(board.lines(99 * _NS)).splitlines()[-1] == "last 5 s  cl nothing asked"
+
+
+def test_the_last_words_of_a_log_are_said(tmp_path: Path) -> None:
+    """They come, and the lab's end with them, while what came before is said still."""
+    path, (ending, end) = tmp_path / "haproxy.log", os.pipe()
+    path.write_text("first\n")
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line == "first":
+            path.write_text("first\nlast\nwords")
+            os.close(end)
+
+    follow([Log("lb1/haproxy", path)], ending, say)
+    os.close(ending)
+    assert said == ["first", "last", "words"]
+
+
+def test_what_has_no_line_s_end_yet_is_said_once(tmp_path: Path) -> None:
+    path, said = tmp_path / "haproxy.log", list[str]()
+    path.write_text("first\nhalf")
+    log = Log("lb1/haproxy", path)
+    show([log], None, said.append)
+    ending, end = os.pipe()
+    os.close(end)
+    follow([log], ending, said.append)
+    os.close(ending)
+    assert said == ["first", "half"]
 
 
 def attempt(seq: int, result: str, member: str | None, took_ms: float) -> Event:

@@ -35,8 +35,9 @@ class Log:
         return [line.decode(errors="replace") for line in lines]
 
     def rest(self) -> list[str]:
-        """What stands at the end without a line's end."""
-        return [self._rest.decode(errors="replace")] if self._rest else []
+        """What stands at the end without a line's end; what is added to it later is a line by itself."""
+        rest, self._rest = self._rest, b""
+        return [rest.decode(errors="replace")] if rest else []
 
 
 def find(info: LabInfo, place: str) -> list[Log]:
@@ -81,6 +82,10 @@ def follow(logs: list[Log], end: int, say: Callable[[str], None]) -> None:
             for fd in ready:
                 if fd in by_notice:
                     os.read(fd, _READ_BYTES)
+        # The end may be seen together with the last words, or before them.
+        for log in logs:
+            for line in [*log.read(), *log.rest()]:
+                say(_named(log, line, logs))
     finally:
         for fd in by_notice:
             os.close(fd)
