@@ -16,6 +16,7 @@ from checks.selftest.labs import COMMAND, Labs, next_line
 from checks.selftest.test_leaks import Traces, descendants
 from harness.lab import registry
 from harness.lab.channel import Channel, connect, encode
+from harness.lab.holder import Order, start
 from harness.report.pcapng import PcapFile
 
 
@@ -304,4 +305,21 @@ def test_what_is_not_built_to_its_end_leaves_no_lab(labs: Labs, number: int) -> 
     )
     traces.must_vanish()
     traces.close()
+    assert "no lab is up" in labs.does("ps")
+
+
+def test_a_lab_that_is_up_ends_with_its_starter_until_that_has_let_go(labs: Labs) -> None:
+    """An interrupt may come when the lab has said that it is up, and `up` has not taken note of it yet."""
+    artifacts = str(labs.folder / "artifacts" / "lab")
+    order = Order("lab", "vip-l7", {"advert_int": "0.1"}, "trixie", "auto", 1, 10.0, False, artifacts, "")
+    with labs.seen_from_here():
+        claim = registry.claim(order.name)
+        process, channel = start(order, claim)
+        os.close(claim.lock)
+        while (message := channel.read()) is not None and "up" not in message:
+            pass
+        assert message is not None
+        assert registry.choose("lab").is_up
+        channel.close()
+        assert process.wait(SOON_S) == 1
     assert "no lab is up" in labs.does("ps")

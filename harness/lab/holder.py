@@ -1,7 +1,8 @@
 """The process that holds a lab: it enters a bubble, builds the testbed, and serves it until the end.
 
-`start` begins it, detached from the terminal, in a session of its own.  Until the lab is up it hangs on the
-one who started it, by a socket: how the building goes comes by it, and when it closes the holder ends.
+`start` begins it, detached from the terminal, in a session of its own.  Until the lab is up and its starter
+has let go of it, it hangs on that one by a socket: how the building goes comes by it, and when it closes the
+holder ends.
 Killed at any time, it takes everything with it, as every bubble does.
 """
 
@@ -54,7 +55,10 @@ class Ended(BaseException):
 
 
 def start(order: Order, claim: Claim) -> tuple[subprocess.Popen[bytes], Channel]:
-    """Begin to hold a lab; the channel tells `{"event"}`s, then `{"up"}` or `{"error"}`, or just ends."""
+    """Begin to hold a lab; the channel tells `{"event"}`s, then `{"up"}` or `{"error"}`, or just ends.
+
+    The lab is left to itself only once its starter has answered `{"do": "let-go"}`, and been told `{"ok"}`.
+    """
     ours, theirs = socket.socketpair()
     code = f"import sys; sys.path.insert(0, {_ROOT!r}); from harness.lab.holder import main; main()"
     argument = json.dumps({"order": asdict(order), "control": theirs.fileno(), "lock": claim.lock})
@@ -133,6 +137,11 @@ def _hold(order: Order, control: socket.socket, lock: int) -> None:
     starter = lab.server.adopt(control)
     lab.subscribe(starter)
     starter.when_gone(_end)
+
+    def leave(_message: Message) -> None:
+        starter.on_close.remove(_end)
+        starter.say_last(ok="let go")
+
     choice.tell(testbed.recorder)
     unsteady = ""
     try:
@@ -143,7 +152,7 @@ def _hold(order: Order, control: socket.socket, lock: int) -> None:
             unsteady = str(error)
             testbed.recorder.emit("note", text=unsteady)
         lab.server.listen(listen(claim.folder / "socket"))
-        starter.on_close.remove(_end)
+        starter.on_message = leave
         starter.send(up=True, unsteady=unsteady)
         lab.serve()
     except VipdrillError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,14 @@ def bring_up(order: Order, claim: Claim, *, quiet: bool) -> str:
     process, channel = start(order, claim)
     try:
         with LiveView(quiet=quiet) as view:
-            return _follow(channel, view, claim)
+            unsteady = _follow(channel, view, claim)
     except BaseException:
         _end(process, channel)
         claim.abandon()
         raise
+    # An interrupt meanwhile waits for no end of the holder's, which may have let go already.
+    _let_go(channel, claim)
+    return unsteady
 
 
 def _follow(channel: Channel, view: LiveView, claim: Claim) -> str:
@@ -39,8 +43,22 @@ def _follow(channel: Channel, view: LiveView, claim: Claim) -> str:
             view.take(_event(message["event"]))
         elif "up" in message:
             return str(message["unsteady"])
+    raise _ended(claim)
+
+
+def _let_go(channel: Channel, claim: Claim) -> None:
+    """Leave the lab, which is up, to itself; until its holder has heard that, it ends with who started it."""
+    with suppress(OSError):  # the holder is gone, which the next read tells
+        channel.send({"do": "let-go"})
+    while (message := channel.read()) is not None:
+        if "ok" in checked(message):
+            return
+    raise _ended(claim)
+
+
+def _ended(claim: Claim) -> LabError:
     said = (claim.folder / "log").read_bytes()[-_LOG_BYTES:].decode(errors="replace").strip()
-    raise LabError(f"the lab's holder ended: {said or 'it said nothing'}", TestbedError.exit_code)
+    return LabError(f"the lab's holder ended: {said or 'it said nothing'}", TestbedError.exit_code)
 
 
 def _event(record: dict[str, Any]) -> Event:
