@@ -82,12 +82,12 @@ class PoolLab(Lab):
     def asks(
         self, from_s: float, to_s: float, members: str = "m1 m2 m3", ill: str = "", client: str = "cl"
     ) -> None:
-        """Attempts passed to these members in turn; those that the `ill` one gets are lost."""
+        """Attempts passed to these members in turn; those that the `ill` ones get are lost."""
         names = members.split()
         for step in range(round(from_s * 100), round(to_s * 100)):
             name = names[self._turn % len(names)]
             self._turn += 1
-            self.attempt(step / 100, None if name == ill else name, client)
+            self.attempt(step / 100, None if name in ill.split() else name, client)
 
     def exchange(self, at_s: float, result: str = "ok", member: str = "m1", *, again: bool = False) -> None:
         """One exchange on the client's long-lived connection."""

@@ -41,6 +41,27 @@ def removed(
     return lab
 
 
+def together(
+    target: str, *left_out: tuple[float, str], text: str = "", ill: str = "m1 m2", to_s: float = 9.0
+) -> PoolLab:
+    """One fault at 2 s of several members; from each moment on only those named are asked."""
+    lab = PoolLab(text=text)
+    lab.takes("lb1", 0.5, 9.0)
+    lab.steady()
+    lab.asks(1.0, 2.0)
+    lab.fault("kill", target, 2.0)
+    turns = [(2.0, "m1 m2 m3"), *left_out]
+    for (from_s, members), (until_s, _) in zip(turns, [*turns[1:], (to_s, "")], strict=True):
+        lab.asks(from_s, until_s, members, ill)
+    lab.done(9.0)
+    return lab
+
+
+def two(*left_out: tuple[float, str], text: str = "") -> list[Verdict]:
+    """What is found of a fault of m1 and m2."""
+    return judge_all(together("m1/master+m2/master", *left_out, text=text).timeline(), ["member-removal"])
+
+
 class TestControls:
     @pytest.mark.parametrize("after_s", [1.0, 1.9])
     def test_a_refused_check_fails_at_once(self, after_s: float) -> None:
@@ -89,6 +110,39 @@ class TestControls:
         lab.asks(10.0, 10.1)
         lab.done(10.5)
         assert judge(lab)["hysteresis"].status is Status.PASS
+
+
+class TestSeveralAtOnce:
+    @pytest.mark.parametrize("left_out", [((3.9, "m3"),), ((3.1, "m2 m3"), (3.9, "m3"))])
+    def test_clients_may_lose_the_share_of_both(self, left_out: tuple[tuple[float, str], ...]) -> None:
+        found = two(*left_out)
+        assert worst(found) is Status.PASS
+        assert {v.aspect for v in found} == {"removal", "errors"}
+
+    def test_the_other_one_s_losses_are_not_this_one_s(self) -> None:
+        """m2 is checked every 3 s only, so what it loses comes after m1's removal was due."""
+        slow = " server m2 10.0.0.22:6443 weight 1 check check-ssl verify none inter "
+        text = haproxy().replace(f"{slow}1s", f"{slow}3s")
+        assert worst(two((3.5, "m2 m3"), (7.0, "m3"), text=text)) is Status.PASS
+
+    def test_one_that_no_check_sees_hides_when_the_other_was_left_out(self) -> None:
+        text = haproxy().replace(f"10.0.0.22:6443 weight 1 {CHECK}", "10.0.0.22:6443 weight 1")
+        assert {v.status for v in two((3.5, "m2 m3"), text=text)} == {Status.UNKNOWN, Status.LIMITATION}
+
+    def test_of_all_members_nobody_is_left_to_ask(self) -> None:
+        lab = together("m1/master+m2/master+m3/master", ill="m1 m2 m3")
+        found = judge_all(lab.timeline(), ["member-removal"])
+        assert [v.status for v in found] == [Status.LIMITATION] * 3
+
+    def test_one_that_is_never_left_out_is_caught(self) -> None:
+        found = {v.status for v in two((3.9, "m2 m3"))}
+        assert found == {Status.FAIL}
+
+    def test_more_lost_than_the_share_of_both(self) -> None:
+        lab = together("m1/master+m2/master", (3.9, "m3"))
+        for step in range(60):
+            lab.attempt(2.005 + step / 100, None)
+        assert judge(lab)["errors"].status is Status.FAIL
 
 
 class TestLimitations:

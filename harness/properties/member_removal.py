@@ -1,8 +1,8 @@
 """member-removal: a member falls ill; until when does the balancer send it requests, and at what cost?
 
 The last request is known from the attempts that it answered, and from those that were lost, which no
-other member can have cost while this is the only fault.  A balancer turns to a member only every so
-often, so its last request may lie that much before the removal.
+other member can have cost while this is the only fault and hits no other.  A balancer turns to a member
+only every so often, so its last request may lie that much before the removal.
 """
 
 from __future__ import annotations
@@ -64,8 +64,28 @@ class MemberCase:
 
     @property
     def sent(self) -> list[Event]:
-        """Those of them that were sent to the member: answered by it, or lost."""
+        """Those of them that were sent to the member: answered by it, or lost (to it, or to `hit`)."""
         return [a for a in self.during if a.result != "ok" or a.member == self.server.member]
+
+    @property
+    def hit(self) -> list[MemberCase]:
+        """This case, and those of the other members of the pool that the same fault hits."""
+        servers = [s for s in self.pool.servers if s.member in self.fault.nodes]
+        return [self.of(self.fault, server) for server in servers]
+
+    @property
+    def left(self) -> list[Pooled]:
+        """Those of the pool that can be asked instead of the ones that are hit."""
+        return [s for s in self.pool.servers if s.member not in self.fault.nodes and s.weight]
+
+    def of(self, fault: FaultSpan, server: Pooled) -> MemberCase:
+        """The case of another member."""
+        return replace(
+            self,
+            fault=fault,
+            server=server,
+            ailment=ailment(self.facts, fault, server) or Ailment(None, None),
+        )
 
     @property
     def bound(self) -> Bound | None:
@@ -167,12 +187,24 @@ def _judge(facts: Facts, fault: FaultSpan, member: str, target: str, asked: list
     if stuck := _stuck(case):
         ill = Ailment(case.ailment.traffic, case.ailment.check, stuck, noticed=case.ailment.noticed)
         return [_unnoticed(replace(case, ailment=ill)), *_tabled(case, bound)]
-    if len(pool.servers) == 1:
-        sentence = f"{member} is the only member behind {target}: nobody is left to ask in its place"
-        return [_matter(case).verdict(Status.LIMITATION, sentence)]
     if fault.fault == "backend-flap":
         return [_flapping(case, bound)]
-    return [_removed(case, bound), *_tabled(case, bound), *_errors(case, bound), *_returned(case)]
+    if not case.left and (pool.virtual is None or pool.virtual.sorry_server is None):
+        return [_alone(case), *_tabled(case, bound), *_returned(case)]
+    if unnoticed := [c.server.member for c in case.hit if c.bound is None]:
+        sentence = (
+            f"what is lost to {member} is not told from what is lost to {' and '.join(unnoticed)} for ever"
+        )
+        return [_matter(case).verdict(Status.UNKNOWN, sentence), *_tabled(case, bound), *_returned(case)]
+    last = _last_of_the_hit(case, bound)
+    return [_removed(case, last), *_tabled(case, bound), *_errors(case, last), *_returned(case)]
+
+
+def _last_of_the_hit(case: MemberCase, promise: Bound) -> Bound:
+    """Until when attempts may be lost: to this member, or to another that the same fault hits."""
+    longer_s = max(c.bound.high for c in case.hit if c.bound is not None) - promise.high
+    why = "a lost attempt may be that of another member that is hit"
+    return promise.wider(high=longer_s, why=why) if longer_s > 0 else promise
 
 
 def _stuck(case: MemberCase) -> str:
@@ -216,6 +248,18 @@ def _last_sent(case: MemberCase) -> Event | None:
     pause_ns = round(_TURNS * case.turn_s * 1e9)
     gap = next((sooner for sooner, later in pairwise(sent) if later.t - sooner.t > pause_ns), None)
     return gap or (sent[-1] if sent else None)
+
+
+def _alone(case: MemberCase) -> Verdict:
+    """Nobody can take the member's place: every attempt is lost, removed or not."""
+    hit, target = [c.server.member for c in case.hit], case.target
+    who = (
+        f"{case.server.member} is the only member"
+        if len(hit) == 1
+        else f"{' and '.join(hit)} are all members"
+    )
+    sentence = f"{who} behind {target}: nobody is left to ask instead"
+    return _matter(case).verdict(Status.LIMITATION, sentence)
 
 
 def _removed(case: MemberCase, promise: Bound) -> Verdict:
@@ -275,27 +319,36 @@ def _tabled(case: MemberCase, promise: Bound) -> list[Verdict]:
 
 def _errors(case: MemberCase, promise: Bound) -> list[Verdict]:
     """What clients lose until then: no more than the member's share of what they ask."""
-    share = case.pool.shares.get(case.server.member)
+    shares, costly = case.pool.shares, [c for c in case.hit if c.ailment.traffic is not None]
     if case.pool.virtual is not None and case.pool.virtual.persistence_s:
         return []  # a client's whole share is its own member's
-    if share is None or case.pool.algorithm not in ("roundrobin", "static-rr", "round-robin", "rr", "wrr"):
+    if case.server.member not in shares or case.pool.algorithm not in (
+        "roundrobin",
+        "static-rr",
+        "round-robin",
+        "rr",
+        "wrr",
+    ):
         return []
     end_ns = case.fault.inject_ns + round((promise.high + RESOLUTION_S) * 1e9)
     asked = [a for a in case.during if a.t <= end_ns]
     clients = len({a.client for a in case.during})
-    allowed = 0 if case.ailment.traffic is None else math.ceil(share * len(asked)) + clients
+    share = sum(shares.get(c.server.member, 0.0) for c in costly)
+    allowed = math.ceil(share * len(asked)) + clients if costly else 0
+    rest_s = max((case.until_ns - end_ns) / 1e9, 0.0)
     later = 0
-    if case.server.passive is not None and case.ailment.traffic == "black-hole":
-        rest_s = max((case.until_ns - end_ns) / 1e9, 0.0)
-        later = math.ceil(rest_s / (case.server.passive.fail_timeout_ms / 1000))
+    for each in costly:
+        if each.server.passive is not None and each.ailment.traffic == "black-hole":
+            later += math.ceil(rest_s / (each.server.passive.fail_timeout_ms / 1000))
+    hit = " and ".join(c.server.member for c in costly)
     source = (
-        f"{case.server.member}'s share {number(share)} of the {len(asked)} attempts until its removal, and "
-        f"one for each of {clients} clients"
+        f"the share {number(share)} of {hit} in the {len(asked)} attempts until removal, and one for each of "
+        f"{clients} clients"
     )
-    if case.ailment.traffic is None:
+    if not costly:
         source = "it went on serving until after its removal"
         if case.server.real is not None and not case.server.real.inhibit_on_failure:
-            allowed = clients
+            allowed = clients * len(case.hit)
             source += f", when IPVS forgets its connections: one under way of each of {clients} clients"
     if later:
         source += f"; {later} connections that ask whether it is back"
