@@ -118,8 +118,10 @@ class Lab:
         states = [("inject", at_s), ("effective", at_s + late)]
         states += [] if heal_s is None else [("heal", heal_s), ("healed", heal_s)]
         told = {"detail": detail} if detail else {}
+        earlier = [e for e in self.events if e.kind == "fault" and e.state == "inject" and e.fault == name]
+        told |= {"id": f"{name}-{len(earlier) + 1}", "fault": name, "target": target}
         for state, t in states:
-            self.add(t, "fault", id=f"{name}-1", fault=name, target=target, state=state, nodes=nodes, **told)
+            self.add(t, "fault", state=state, nodes=nodes, **told)
 
     def garp(self, node: str, at_s: float, address: str = VIP) -> None:
         """One gratuitous ARP."""

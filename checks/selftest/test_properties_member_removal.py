@@ -145,6 +145,44 @@ class TestSeveralAtOnce:
         assert judge(lab)["errors"].status is Status.FAIL
 
 
+class TestOneAfterAnother:
+    """m1 is out and clients are served again when m2 falls ill, at 7 s."""
+
+    def lab(self, first: str = "kill", text: str = "", *, third: bool = False) -> list[Verdict]:
+        lab = PoolLab(text=text)
+        lab.takes("lb1", 0.5, 21.0)
+        lab.steady()
+        lab.asks(1.0, 2.0)
+        lab.fault(first, "m1/master", 2.0)
+        lab.asks(2.0, 3.9, ill="m1" if first == "kill" else "")
+        lab.asks(3.9, 7.0, "m2 m3")
+        lab.add(6.0, "phase", name="recovered")
+        lab.fault("kill", "m2/master", 7.0)
+        lab.asks(7.0, 8.9, "m2 m3", ill="m2")
+        lab.asks(8.9, 15.0, "m3")
+        lab.add(14.0, "phase", name="recovered")
+        if third:
+            lab.fault("kill", "m3/master", 15.0)
+            lab.asks(15.0, 20.0, "m3", ill="m3")
+        lab.done(21.0)
+        return judge_all(lab.timeline(), ["member-removal"])
+
+    @pytest.mark.parametrize("first", ["kill", "drain"])
+    def test_the_second_s_share_is_of_those_that_are_left(self, first: str) -> None:
+        (found,) = [v for v in self.lab(first) if v.aspect == "errors" and v.subject.startswith("m2")]
+        assert (found.status, found.measured) == (Status.PASS, 95)
+
+    def test_one_that_stays_in_rotation_keeps_its_share(self) -> None:
+        """m1 is not left out for an illness that no check sees: the half that m2 loses is too much."""
+        text = haproxy("check inter 1s fall 2 rise 2", "")
+        (found,) = [v for v in self.lab("backend-hang", text) if v.aspect == "errors"]
+        assert found.status is Status.FAIL
+
+    def test_after_the_last_nobody_is_left_to_ask(self) -> None:
+        (found,) = [v for v in self.lab(third=True) if v.subject.startswith("m3")]
+        assert found.status is Status.LIMITATION
+
+
 class TestLimitations:
     @pytest.mark.parametrize(
         ("text", "proxy", "fault", "detail", "loses"),

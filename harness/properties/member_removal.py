@@ -27,6 +27,7 @@ NAME = "member-removal"
 _SHOWN = 4
 # How many turns a member must have been left out before it is believed to be removed.
 _TURNS = 3
+_BY_TURNS = ("roundrobin", "static-rr", "round-robin", "rr", "wrr")
 READ_S = 0.05
 """How often a director's IPVS table is read (observe/ipvs_table.py)."""
 
@@ -76,7 +77,21 @@ class MemberCase:
     @property
     def left(self) -> list[Pooled]:
         """Those of the pool that can be asked instead of the ones that are hit."""
-        return [s for s in self.pool.servers if s.member not in self.fault.nodes and s.weight]
+        gone = {*self.fault.nodes, *self.out}
+        return [s for s in self.pool.servers if s.member not in gone and s.weight]
+
+    @property
+    def out(self) -> set[str]:
+        """The members of the pool that other faults keep out of rotation when this one comes."""
+        came_ns = self.fault.inject_ns
+        others = [f for f in self.facts.faults if f is not self.fault and f.acts_at(came_ns)]
+        return {
+            server.member
+            for server in self.pool.servers
+            for other in others
+            if server.member in other.nodes
+            if other.fault == "drain" or self.of(other, server).bound is not None
+        }
 
     def of(self, fault: FaultSpan, server: Pooled) -> MemberCase:
         """The case of another member."""
@@ -252,13 +267,8 @@ def _last_sent(case: MemberCase) -> Event | None:
 
 def _alone(case: MemberCase) -> Verdict:
     """Nobody can take the member's place: every attempt is lost, removed or not."""
-    hit, target = [c.server.member for c in case.hit], case.target
-    who = (
-        f"{case.server.member} is the only member"
-        if len(hit) == 1
-        else f"{' and '.join(hit)} are all members"
-    )
-    sentence = f"{who} behind {target}: nobody is left to ask instead"
+    hit = " and ".join(c.server.member for c in case.hit)
+    sentence = f"behind {case.target} nobody is left to ask in place of {hit}"
     return _matter(case).verdict(Status.LIMITATION, sentence)
 
 
@@ -319,16 +329,13 @@ def _tabled(case: MemberCase, promise: Bound) -> list[Verdict]:
 
 def _errors(case: MemberCase, promise: Bound) -> list[Verdict]:
     """What clients lose until then: no more than the member's share of what they ask."""
-    shares, costly = case.pool.shares, [c for c in case.hit if c.ailment.traffic is not None]
+    shares, costly = (
+        case.pool.without(case.out).shares,
+        [c for c in case.hit if c.ailment.traffic is not None],
+    )
     if case.pool.virtual is not None and case.pool.virtual.persistence_s:
         return []  # a client's whole share is its own member's
-    if case.server.member not in shares or case.pool.algorithm not in (
-        "roundrobin",
-        "static-rr",
-        "round-robin",
-        "rr",
-        "wrr",
-    ):
+    if case.server.member not in shares or case.pool.algorithm not in _BY_TURNS:
         return []
     end_ns = case.fault.inject_ns + round((promise.high + RESOLUTION_S) * 1e9)
     asked = [a for a in case.during if a.t <= end_ns]

@@ -5,7 +5,8 @@ Of a proxy if it runs one, else of keepalived's virtual servers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from harness.configs.haproxy import HaproxyConfig, Proxy
 from harness.configs.haproxy_server import Check
@@ -62,6 +63,10 @@ class Pool:
     def server(self, member: str) -> Pooled | None:
         """A member of the pool by its node."""
         return next((s for s in self.servers if s.member == member), None)
+
+    def without(self, members: Collection[str]) -> Pool:
+        """The pool that is left when these members are out of rotation."""
+        return replace(self, servers=tuple(s for s in self.servers if s.member not in members))
 
     @property
     def shares(self) -> dict[str, float]:
