@@ -114,7 +114,7 @@ class Lab:
         late: float = 0,
     ) -> None:
         """A fault that acts `late` seconds after its injection and is healed at once, if it is."""
-        nodes = [one.partition("/")[0].partition(":")[0] for one in target.split("+")]
+        nodes = list(dict.fromkeys(one.partition("/")[0].partition(":")[0] for one in target.split("+")))
         states = [("inject", at_s), ("effective", at_s + late)]
         states += [] if heal_s is None else [("heal", heal_s), ("healed", heal_s)]
         told = {"detail": detail} if detail else {}

@@ -172,7 +172,7 @@ def _unbounded(takeover: Takeover) -> str:
     if not set(fault.nodes) & set(router.speakers):
         return "no takeover bounds it, as it hit no balancer"
     if not takeover.due:
-        what = fault.service or fault.interface
+        what = " and ".join(fault.services_on(takeover.owner)) or fault.interface
         why = f"nothing tracks {what} there" if what else "its adverts come in time"
         return f"{why}, so nothing moves {router} away from it"
     return "no balancer was left to take over"

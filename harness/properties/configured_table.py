@@ -60,13 +60,14 @@ def _moments(facts: Facts) -> Iterator[_Moment]:
         for node in facts.configs:
             yield _Moment(node, facts.timeline.span[0], steady.t)
     for fault in facts.faults:
-        if fault.fault == "reload" and fault.service == "keepalived":
+        nodes = [node for node in fault.nodes if "keepalived" in fault.services_on(node)]
+        if fault.fault == "reload" and nodes:
             end_ns = min(facts.until_next_fault(fault), fault.heal_ns or facts.end_ns)
             # Each of keepalived's processes reloads by itself, the checkers' before the first check that it
             # makes; and whoever reads the table sees it a little later than it is.
             done_s = BOOTSTRAP_S + READ_S + facts.lag_s(fault.inject_ns, end_ns)
             if fault.effective_ns is not None and fault.effective_ns + round(done_s * SECOND_NS) <= end_ns:
-                for node in fault.nodes:
+                for node in nodes:
                     yield _Moment(node, fault.inject_ns, end_ns, fault)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -31,6 +31,8 @@ _ENDS_SERVICE = ("kill", "stop")
 _HANGS_SERVICE = ("hang", "freeze")
 Effect = Literal["silences", "parts", "harmless", "open"]
 """What a fault does to a virtual router: its owner falls silent; is heard by some only; nothing; unknown."""
+
+_BY_WEIGHT: tuple[Effect, ...] = ("silences", "open", "harmless")
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,18 @@ class FaultSpan:
         return self.target.partition("+")[0]
 
     @property
+    def parts(self) -> tuple[FaultSpan, ...]:
+        """The same fault of each of its targets."""
+        targets = self.target.split("+")
+        if len(targets) == 1:
+            return (self,)
+        return tuple(replace(self, target=target, nodes=(_node_of(target),)) for target in targets)
+
+    def services_on(self, node: str | None) -> list[str]:
+        """The services that it hits on a node."""
+        return [part.service for part in self.parts if node in part.nodes and part.service]
+
+    @property
     def parameters(self) -> dict[str, str]:
         """What it was given beside its target: the `KEY=VALUE` words of its detail."""
         words = str(self.inject.get("detail", "")).split()
@@ -212,9 +226,20 @@ class Facts:
                 yield lag
 
     def effect(self, fault: FaultSpan, router: VirtualRouter) -> Effect:
-        """What a fault does to a virtual router; "open" is for tracking, or for nobody, to say."""
+        """What a fault does to a virtual router; "open" is for tracking, or for nobody, to say.
+
+        Where it hits several of its speakers, what it does to the owner counts.
+        """
         if fault.fault in hearing.NETWORK:
             return self._of_network(fault, router)
+        owner = router.owner_at(fault.inject_ns)
+        by_part = [(part, self._of_part(part, router)) for part in fault.parts]
+        on_owner = {effect for part, effect in by_part if owner in part.nodes} - {"harmless"}
+        found = on_owner or {effect for _, effect in by_part}
+        return next(effect for effect in _BY_WEIGHT if effect in found)
+
+    def _of_part(self, fault: FaultSpan, router: VirtualRouter) -> Effect:
+        """What a fault of one target does."""
         hit = [node for node in fault.nodes if node in router.speakers]
         if not hit:
             return "harmless"
@@ -253,13 +278,22 @@ class Facts:
     def deaf(self, fault: FaultSpan, router: VirtualRouter) -> set[str]:
         """The speakers that a fault of the network keeps from hearing the owner's adverts."""
         owner = router.owner_at(fault.inject_ns)
-        elsewhere = fault.fault == "partition" and fault.target != router.segment
-        instances = [router.instances[n] for n in fault.nodes if n in router.instances]
-        if fault.interface and instances and all(i.interface != fault.interface for i in instances):
-            elsewhere = True
-        if owner is None or elsewhere:
+        if owner is None:
             return set()
-        return {node for node in router.speakers if node != owner and hearing.unheard(fault, owner, node)}
+        return {
+            node
+            for part in fault.parts
+            if not self._elsewhere(part, router)
+            for node in router.speakers
+            if node != owner and hearing.unheard(part, owner, node)
+        }
+
+    def _elsewhere(self, fault: FaultSpan, router: VirtualRouter) -> bool:
+        """Whether a fault of the network is one of another segment, or of another interface."""
+        if fault.fault == "partition" and fault.target != router.segment:
+            return True
+        instances = [router.instances[n] for n in fault.nodes if n in router.instances]
+        return bool(fault.interface and instances) and all(i.interface != fault.interface for i in instances)
 
     def _in_time(self, fault: FaultSpan, router: VirtualRouter) -> bool:
         """Whether adverts that are late by what a fault makes them still come within every time-out."""
@@ -283,20 +317,32 @@ class Facts:
     def silenced(self, router: VirtualRouter, t_ns: int) -> set[str]:
         """The speakers that a fault keeps silent at a moment: by itself, or as a tracked service ended."""
         return {
+            node for fault in self.faults if fault.acts_at(t_ns) for node in self.silenced_by(fault, router)
+        } | {
             node
             for fault in self.faults
             if fault.acts_at(t_ns)
-            for node in fault.nodes
-            if self.effect(fault, router) == "silences" or _in_fault_state(fault, router, node)
+            for part in fault.parts
+            for node in part.nodes
+            if _in_fault_state(part, router, node)
         }
+
+    def silenced_by(self, fault: FaultSpan, router: VirtualRouter) -> set[str]:
+        """The nodes that a fault keeps from announcing a virtual router."""
+        if fault.fault in hearing.NETWORK:
+            return set(fault.nodes) if self.effect(fault, router) == "silences" else set()
+        silent = (part for part in fault.parts if self._of_part(part, router) == "silences")
+        return {node for part in silent for node in part.nodes}
 
     def without_proxy(self, t_ns: int) -> set[str]:
         """The nodes whose proxy a fault keeps from serving at a moment."""
         return {
             node
             for fault in self.faults
-            if fault.service in PROXIES and fault.ends_service and fault.acts_at(t_ns)
-            for node in fault.nodes
+            if fault.acts_at(t_ns)
+            for part in fault.parts
+            if part.service in PROXIES and part.ends_service
+            for node in part.nodes
         }
 
     def until_next_fault(self, fault: FaultSpan, router: VirtualRouter | None = None) -> int:
@@ -313,6 +359,10 @@ class Facts:
 def speaker_name(advert: Event) -> str:
     """Whose advert it is: the node, or its address where no node of ours sent it."""
     return str(advert.node) if advert.node not in ("", "?", None) else str(advert.src)
+
+
+def _node_of(target: str) -> str:
+    return target.partition(":")[0].partition("/")[0]
 
 
 def _in_fault_state(fault: FaultSpan, router: VirtualRouter, node: str) -> bool:
@@ -416,7 +466,7 @@ def _faults(timeline: Timeline) -> list[FaultSpan]:
     spans: list[FaultSpan] = []
     for inject in timeline.of("fault", state="inject"):
         later = {e.state: e.t for e in timeline.of("fault", id=inject.id, since=inject.t)}
-        node = inject.target.partition(":")[0].partition("/")[0]
+        node = _node_of(inject.target)
         spans.append(
             FaultSpan(
                 id=inject.id,

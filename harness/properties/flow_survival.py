@@ -115,8 +115,8 @@ def _judge(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
         sentence = f"{stream.client}'s connection outlived {fault}"
         return [matter.verdict(Status.PASS, sentence, 0, bound)]
     # What restarts a service heals itself: the address goes away and comes back.
-    moves = 2 if fault.fault == "restart" and fault.service == "keepalived" else 1
     owner = routers[0].owner_at(fault.inject_ns)
+    moves = 2 if fault.fault == "restart" and "keepalived" in fault.services_on(owner) else 1
     if owner is not None and _stood_in(facts, fault, stream, owner):
         # Its member dies, and the one that it has then is taken out with all others.
         moves = 2
@@ -140,7 +140,7 @@ def _cause(
     ends = [e for e in proxy_ends(facts) if e.fault is fault and str(e.router) == str(router)]
     end = next((e for e in ends if e.hits_owner), None)
     if end is not None:
-        how = "hangs in it" if fault.hangs else "ends with it"
+        how = "hangs in it" if end.part.hangs else "ends with it"
         return f"a connection through the proxy of {end.node} {how}", end.bound
     if move is not None and move.due and not move.ends_early:
         pool = _ipvs_pool(facts, fault, stream, move.owner)
@@ -148,7 +148,7 @@ def _cause(
             return _inherited(facts, fault, stream, pool, move)
         return f"a connection through the proxy of {move.owner} cannot follow the VIP to another", move.bound
     owner = router.owner_at(fault.inject_ns)
-    if fault.service in PROXIES and owner in fault.nodes:
+    if set(fault.services_on(owner)) & set(PROXIES):
         return ("", None) if fault.fault == "reload" else ("its proxy is started anew", None)
     if owner in fault.nodes:
         if fault.fault == "freeze" and fault.healed_ns is not None:

@@ -34,7 +34,7 @@ def judge(facts: Facts) -> list[Verdict]:
     found: list[Verdict] = []
     for fault in facts.faults:
         if fault.fault in _KINDS:
-            if fault.fault == "reload" or fault.service in PROXIES:
+            if fault.fault == "reload" or any(part.service in PROXIES for part in fault.parts):
                 found += [_requests(facts, fault, stream) for stream in streams(facts)]
             found += [v for router in facts.routers_at(fault.inject_ns) for v in _vip(facts, fault, router)]
         elif fault.fault == "drain":
@@ -60,7 +60,8 @@ def _requests(facts: Facts, fault: FaultSpan, stream: Stream) -> Verdict:
         why = "the new configuration gives the address up, so that it moves"
         return matter.verdict(Status.NOT_APPLICABLE, f"{sentence}: {why}", len(lost))
     if fault.fault == "reload" and fault.parameters.get("handover") == "no":
-        if fault.nodes[0] == balancer_of(facts, stream.address, fault.inject_ns) and lost:
+        owner = balancer_of(facts, stream.address, fault.inject_ns)
+        if set(fault.services_on(owner)) & set(PROXIES) and lost:
             why = "the old process's sockets are not handed over: who waits in their queue is reset"
             return matter.verdict(
                 Status.LIMITATION, f"{sentence}: {why}", len(lost), None, tuple(lost[:_SHOWN])
@@ -85,7 +86,7 @@ def _requests(facts: Facts, fault: FaultSpan, stream: Stream) -> Verdict:
 def _vip(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> list[Verdict]:
     """The address stays with its owner: no other node announces it, nobody removes it."""
     owner = router.owner_at(fault.inject_ns)
-    if owner is None or (fault.fault == "restart" and fault.service == "keepalived" and owner in fault.nodes):
+    if owner is None or (fault.fault == "restart" and "keepalived" in fault.services_on(owner)):
         return []
     if _moves(facts, fault, router):
         return []
@@ -122,9 +123,8 @@ def _noticed(facts: Facts, fault: FaultSpan, router: VirtualRouter, owner: str, 
     config = keepalived_at(facts.timeline, owner, fault.inject_ns)
     if fault.fault != "restart" or owner not in fault.nodes or owner not in router.instances or not config:
         return ""
-    ready = facts.timeline.first(
-        "service", state="ready", node=owner, service=fault.service, since=fault.inject_ns
-    )
+    service = " and ".join(fault.services_on(owner))
+    ready = facts.timeline.first("service", state="ready", node=owner, service=service, since=fault.inject_ns)
     gone_s = ((facts.end_ns if ready is None else ready.t) - fault.inject_ns) / 1e9
     for tracking in trackings(router.instances[owner], config):
         bound = detection(tracking, hung=False)
@@ -132,7 +132,7 @@ def _noticed(facts: Facts, fault: FaultSpan, router: VirtualRouter, owner: str, 
         left_s = (left_ns - fault.inject_ns) / 1e9
         if bound is not None and gone_s >= bound.low and left_s <= gone_s + patience_s + RESOLUTION_S:
             return (
-                f"{fault.service} was gone for {number(gone_s)} s, which {tracking} notices after "
+                f"{service} was gone for {number(gone_s)} s, which {tracking} notices after "
                 f"{number(bound.low)} to {number(bound.high)} s ({bound.source})"
             )
     return ""
@@ -140,7 +140,7 @@ def _noticed(facts: Facts, fault: FaultSpan, router: VirtualRouter, owner: str, 
 
 def _moves(facts: Facts, fault: FaultSpan, router: VirtualRouter) -> bool:
     """Whether its owner's new configuration gives a virtual router up; vip-migration tells the cost."""
-    return router.owner_at(fault.inject_ns) in fault.nodes and facts.effect(fault, router) == "silences"
+    return router.owner_at(fault.inject_ns) in facts.silenced_by(fault, router)
 
 
 def _held(router: VirtualRouter, node: str) -> set[str]:

@@ -17,13 +17,14 @@ from harness.timeline import Event
 class ProxyEnd:
     """One fault of a proxy against one virtual router.
 
-    `owner` announced the address when the fault came, which is not always the node that it hit; `heir`
-    is the best of those with a living proxy.  `first` is the first advert of anybody else until
-    `until_ns`.
+    `part` is the fault of this proxy alone, where the fault has more targets.  `owner` announced the
+    address when the fault came, which is not always the node that it hit; `heir` is the best of those
+    with a living proxy.  `first` is the first advert of anybody else until `until_ns`.
     """
 
     facts: Facts
     fault: FaultSpan
+    part: FaultSpan
     router: VirtualRouter
     node: str
     owner: str | None
@@ -48,7 +49,7 @@ class ProxyEnd:
     @property
     def noticing(self) -> list[tuple[Tracking, Bound]]:
         """Those that can notice this fault, with the time until they do."""
-        found = [(tracking, detection(tracking, hung=self.fault.hangs)) for tracking in self.tracked]
+        found = [(tracking, detection(tracking, hung=self.part.hangs)) for tracking in self.tracked]
         return [(tracking, bound) for tracking, bound in found if bound is not None]
 
     @property
@@ -83,18 +84,24 @@ class ProxyEnd:
 
 
 def proxy_ends(facts: Facts) -> list[ProxyEnd]:
-    """Every fault that ended a balancer's proxy, against every virtual router that its node speaks for."""
+    """Every fault that ended a balancer's proxy, against every virtual router that its node speaks for.
+
+    Where it also hits the owner, or keepalived itself, what becomes of the address is not a standby's or
+    a proxy's doing.
+    """
     return [
-        _proxy_end(facts, fault, router, node)
+        _proxy_end(facts, fault, part, router, node)
         for fault in facts.faults
-        if fault.service in PROXIES and fault.ends_service
+        for part in fault.parts
+        if part.service in PROXIES and part.ends_service
         for router in facts.routers_at(fault.inject_ns)
-        for node in fault.nodes
-        if node in router.speakers
+        for node in part.nodes
+        if node in router.speakers and node not in facts.silenced_by(fault, router)
+        if router.owner_at(fault.inject_ns) not in set(fault.nodes) - {node}
     ]
 
 
-def _proxy_end(facts: Facts, fault: FaultSpan, router: VirtualRouter, node: str) -> ProxyEnd:
+def _proxy_end(facts: Facts, fault: FaultSpan, part: FaultSpan, router: VirtualRouter, node: str) -> ProxyEnd:
     owner = router.owner_at(fault.inject_ns)
     until_ns = facts.until_next_fault(fault)
     if fault.heal_ns is not None:
@@ -108,6 +115,7 @@ def _proxy_end(facts: Facts, fault: FaultSpan, router: VirtualRouter, node: str)
     return ProxyEnd(
         facts=facts,
         fault=fault,
+        part=part,
         router=router,
         node=node,
         owner=owner,

@@ -78,7 +78,7 @@ def _stays(end: ProxyEnd) -> Verdict:
 def _untracked(end: ProxyEnd) -> Verdict:
     """Nothing can notice: the VIP stays, and what clients lost proves it."""
     fault, router = end.fault, end.router
-    why = f"nothing in {end.node}'s keepalived.conf tracks {fault.service}"
+    why = f"nothing in {end.node}'s keepalived.conf tracks {end.part.service}"
     if end.tracked:
         names = ", ".join(map(str, end.tracked))
         why = f"{names} sees processes end, not hang (keepalived.conf(5))"

@@ -44,7 +44,7 @@ class Takeover:
         acting = [f for f in self.facts.faults if f.acts_at(self.fault.inject_ns)]
         unseen = self.heir is not None and any(self.heir.node in hidden(f) for f in acting)
         parts = self.effect == "parts" and not unseen
-        hit = parts or (self.effect == "silences" and self.owner in self.fault.nodes)
+        hit = parts or self.owner in self.facts.silenced_by(self.fault, self.router)
         return hit and self.owner is not None
 
     @property

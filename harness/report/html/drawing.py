@@ -108,8 +108,7 @@ def _mark(boxes: list[Box], fault: FaultSpan) -> None:
     interface = re.search(r":(\w+)", fault.target)
     for box in boxes:
         if box.name in fault.nodes:
-            service = f" {fault.service}" if fault.service else ""
-            box.marks.append(f"{fault.fault}{service}")
+            box.marks.append(" ".join([fault.fault, *fault.services_on(box.name)]))
             if fault.fault.startswith("link") or interface:
                 box.broken_links |= set(box.segments)
 
