@@ -28,6 +28,17 @@ def three(claims: dict[str, float], priorities: dict[str, int]) -> Lab:
     return lab
 
 
+def restarted(priorities: dict[str, int], late_s: float = 0.0) -> Lab:
+    """Both crash, lb1 first; lb2 is well again at 8 s and takes the address by its own timer."""
+    lab = Lab(priorities, interval_s=1.0)
+    lab.takes("lb1", 0.5, 3.0)
+    lab.fault("host-crash", "lb1", 3.2, 30.0)
+    lab.fault("host-crash", "lb2", 3.4, 8.0)
+    lab.takes("lb2", 8.0 + 3 + (256 - priorities["lb2"]) / 256 + late_s, 20.0)
+    lab.add(20.0, "phase", name="done")
+    return lab
+
+
 class TestControls:
     def test_one_owner_throughout(self) -> None:
         lab = Lab()
@@ -65,6 +76,10 @@ class TestControls:
         lab.add(9.0, "note", text="end")
         assert judge(lab)["none"].status is Status.NOT_APPLICABLE
 
+    @pytest.mark.parametrize("priorities", [{"lb1": 150, "lb2": 50}, {"lb1": 100, "lb2": 90}])
+    def test_of_two_that_were_down_the_lower_is_well_again_first(self, priorities: dict[str, int]) -> None:
+        assert judge(restarted(priorities))["none"].status is Status.PASS
+
     def test_a_thawed_owner_and_its_replacement_overlap_no_longer_than_one_answer(self) -> None:
         lab = failover("freeze")
         lab.events = [e for e in lab.events if e.kind != "vrrp"]
@@ -86,6 +101,10 @@ class TestControls:
 
 
 class TestSaboteurs:
+    def test_one_that_is_well_again_and_does_not_take_it(self) -> None:
+        found = judge(restarted({"lb1": 150, "lb2": 50}, late_s=0.1))["none"]
+        assert (found.status, found.measured) == (Status.FAIL, pytest.approx(3.9, abs=0.01))
+
     def test_a_gap_longer_than_the_down_interval(self) -> None:
         found = judge(failover(late_s=0.5))["none"]
         assert found.status is Status.FAIL

@@ -61,15 +61,20 @@ def _gap(
 def _restart(
     facts: Facts, router: VirtualRouter, fault: FaultSpan, to_ns: int, following: Ownership | None
 ) -> Window | None:
-    """The stretch after all speakers were down at once: it counts from when the first was well again."""
-    acting = [f for f in facts.faults if f.acts_at(fault.inject_ns)]
-    well = [f.healed_ns for f in acting if f.healed_ns is not None and facts.effect(f, router) != "harmless"]
-    heir = successor(router.speakers.values())
-    if not well or heir is None or min(well) >= to_ns:
-        return None
-    from_ns = min(well)
-    promise = fail_back_after_start(heir, heir)
-    bound = Bound(0, promise.high, "s", f"{promise.source}, counted from when {fault} was healed")
-    status, words = weigh((to_ns - from_ns) / 1e9, bound, facts.lag_s(from_ns, to_ns))
-    first = None if following is None else advert_at(router, following.from_ns)
-    return Window(from_ns, to_ns, bound, status, words, () if first is None else (first,))
+    """The stretch after all speakers were down at once: it counts from when the first was well again.
+
+    By the timer of that one, or of the highest of those that came back with it.
+    """
+    well = {f.healed_ns: f for f in facts.faults if f.acts_at(fault.inject_ns) and f.healed_ns is not None}
+    for from_ns, healed in sorted(well.items()):
+        heir = successor(router.others(*facts.silenced(router, from_ns)))
+        if heir is None:
+            continue
+        if from_ns >= to_ns:
+            return None
+        promise = fail_back_after_start(heir, heir)
+        bound = Bound(0, promise.high, "s", f"{promise.source}, counted from when {healed} was healed")
+        status, words = weigh((to_ns - from_ns) / 1e9, bound, facts.lag_s(from_ns, to_ns))
+        first = None if following is None else advert_at(router, following.from_ns)
+        return Window(from_ns, to_ns, bound, status, words, () if first is None else (first,))
+    return None
