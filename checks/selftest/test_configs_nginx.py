@@ -47,6 +47,11 @@ class TestReading:
             True,
         )
 
+    def test_where_it_listens(self) -> None:
+        listens = "listen 443; listen 10.0.0.100:80; listen [::]:7000-7002; listen unix:/lb.sock; listen x;"
+        config = stream(f"server {{ {listens} proxy_pass 10.0.0.31:443; }}")
+        assert config.servers[0].ports == (443, 80, 7000, 7001, 7002)
+
     def test_targets_chosen_by_name(self) -> None:
         config = stream(
             'map $ssl_preread_server_name $to { hostnames; *.apps.test web; default ""; }\n'

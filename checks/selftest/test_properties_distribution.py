@@ -54,6 +54,17 @@ class TestControls:
         (found,) = judge(served("m1 m1 m2 m3", haproxy(weights={"m1": 2})))
         assert found.status is Status.PASS
 
+    def test_all_to_the_only_one_that_has_a_weight(self) -> None:
+        (found,) = judge(served("m1", haproxy(weights={"m2": 0, "m3": 0})))
+        assert (found.status, found.measured) == (Status.PASS, 0)
+
+    @pytest.mark.parametrize("listen", ["7000-7005", "unix:/run/lb.sock"])
+    def test_nginx_that_listens_elsewhere_too(self, listen: str) -> None:
+        other = f"server {{\nlisten {listen};\nproxy_pass be;\n}}\n"
+        text = nginx().replace("server {\n", f"{other}server {{\n")
+        (found,) = judge(served("m1 m2 m3", text, "nginx"))
+        assert found.status is Status.PASS
+
     def test_at_random(self) -> None:
         rng = random.Random(1)
         lab = PoolLab(text=haproxy().replace("roundrobin", "random"))
@@ -100,6 +111,10 @@ class TestSaboteurs:
 
     def test_weights_that_nobody_follows(self) -> None:
         (found,) = judge(served("m1 m2 m3", haproxy(weights={"m1": 3})))
+        assert found.status is Status.FAIL
+
+    def test_one_that_is_asked_though_only_another_has_a_weight(self) -> None:
+        (found,) = judge(served("m1 m1 m2", haproxy(weights={"m2": 0, "m3": 0})))
         assert found.status is Status.FAIL
 
     def test_a_member_of_weight_0_that_is_asked(self) -> None:

@@ -62,7 +62,9 @@ def _fraction(a: float, z: float) -> float:
 
 
 def critical(degrees: int, false_alarm: float) -> float:
-    """What the statistic exceeds by chance with this probability."""
+    """What the statistic exceeds by chance with this probability; where there is no choice, nothing."""
+    if degrees < 1:
+        return 0.0
     low, high = 0.0, 1.0
     while tail(high, degrees) > false_alarm:
         high *= 2

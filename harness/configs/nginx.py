@@ -56,8 +56,8 @@ class StreamServer:
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """The ports it listens on."""
-        return tuple(int(listen.rpartition(":")[2]) for listen in self.listens)
+        """The ports it listens on; a socket in the file system (`unix:`) has none."""
+        return tuple(port for listen in self.listens for port in _ports(listen))
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,14 @@ def read_nginx(
         (*upstreams, *single),
         int(workers) if workers.isdigit() else None,
     )
+
+
+def _ports(listen: str) -> range:
+    """`443`, `10.0.0.100:443`, `[::]:7000-7005`."""
+    first, _, last = listen.rpartition(":")[2].partition("-")
+    if listen.startswith("unix:") or not first.isdigit() or not (last or first).isdigit():
+        return range(0)
+    return range(int(first), int(last or first) + 1)
 
 
 def _upstream(block: Block) -> Upstream:

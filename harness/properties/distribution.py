@@ -125,13 +125,10 @@ def _judge(facts: Facts, pool: Pool, target: str, served: list[Event]) -> Verdic
     least = len(served) * min(share for share in shares.values() if share)
     limit = critical(sum(1 for share in shares.values() if share) - 1, FALSE_ALARM)
     word = "lvs_sched" if pool.virtual else "balance"
-    bound = Bound(
-        0,
-        limit,
-        "chi²",
-        f"{word} {pool.algorithm} by weight; by chance alone chi-square exceeds {number(limit)} with "
-        f"probability {FALSE_ALARM:g}",
-    )
+    why = f"by chance alone chi-square exceeds {number(limit)} with probability {FALSE_ALARM:g}"
+    if not limit:
+        why = "one member only has a weight above 0"
+    bound = Bound(0, limit, "chi²", f"{word} {pool.algorithm} by weight; {why}")
     value = statistic(counts, shares)
     if least < _LEAST and value <= limit:
         few = f"{sentence}: too few to tell"
