@@ -53,6 +53,8 @@ class TestText:
             ("backend b\n server x\n", 2, "name and an address"),
             ("backend b\n server x a:1 check inter 1.5s\n", 2, "not a time"),
             ("backend b\n server x a:1 check fall x\n", 2, "not a whole number"),
+            ("global\n spread-checks\n", 2, "needs a number"),
+            ("global\n hard-stop-after\n", 2, "not a time"),
             ("backend b from d\n", 1, "no defaults section"),
         ],
     )
@@ -149,6 +151,10 @@ class TestCheck:
 
 
 class TestSections:
+    @pytest.mark.parametrize(("text", "percent"), [("5", 5), ("5%", 5), ("none", 0)])
+    def test_what_follows_the_digits_of_spread_checks_does_not_count(self, text: str, percent: int) -> None:
+        assert read_haproxy(f"global\n spread-checks {text}\n").spread_checks_percent == percent
+
     def test_each_section_takes_over_the_defaults_above_it(self) -> None:
         text = (
             "global\n spread-checks 5\n hard-stop-after 30s\n"

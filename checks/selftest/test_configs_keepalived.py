@@ -42,6 +42,17 @@ class TestText:
     def test_a_quoted_part_is_one_word(self) -> None:
         assert split_words('notify "/bin/x a b" root') == ("notify", "/bin/x a b", "root")
 
+    def test_words_end_at_ascii_s_white_space(self) -> None:
+        assert split_words("a\tb\fc\vd e\u00a0f") == ("a", "b", "c", "d", "e\u00a0f")
+
+    def test_a_line_without_words_is_none(self) -> None:
+        (a,) = parse("\f\na\n\f\n{\n\v\n}\n", "k")
+        assert (a.words, a.block) == (("a",), ())
+
+    def test_a_line_of_a_space_that_is_not_ascii_s_is_an_unknown_keyword(self) -> None:
+        config = read_keepalived("vrrp_instance a {\n interface eth0\n\u00a0\n virtual_router_id 7\n}\n")
+        assert config.instances[0].vrid == 7
+
     @pytest.mark.parametrize(
         "text",
         [

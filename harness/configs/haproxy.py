@@ -6,6 +6,7 @@ Semantics from HAProxy's configuration manual (sections 2.5, 4.2, 5.2) and, wher
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -88,8 +89,8 @@ def read_haproxy(
     return HaproxyConfig(
         path=path,
         proxies=tuple(proxies),
-        spread_checks_percent=int(spread[-1].arguments[0]) if spread else 0,
-        hard_stop_after_ms=duration_ms(stop[-1].arguments[0], stop[-1].where) if stop else None,
+        spread_checks_percent=_percent(spread[-1]) if spread else 0,
+        hard_stop_after_ms=duration_ms(_value(stop[-1], ""), stop[-1].where) if stop else None,
         remarks=tuple(remarks),
         sections=sections,
     )
@@ -144,6 +145,14 @@ def _proxy(section: Section, base: Section | None, remarks: list[Remark]) -> Pro
 
 def _value(directive: Directive | None, default: str) -> str:
     return directive.arguments[0] if directive and directive.arguments else default
+
+
+def _percent(directive: Directive) -> int:
+    """A number as HAProxy reads it here (atol): what follows its digits does not count."""
+    text = _value(directive, "")
+    if not text:
+        raise ConfigError(directive.where, f"{directive.keyword} needs a number")
+    return int(re.sub("[^0-9].*", "", text) or 0)
 
 
 def _options(section: Section) -> dict[str, tuple[str, ...]]:

@@ -94,10 +94,10 @@ def strip_comment(text: str) -> str:
 
 
 def split_words(text: str) -> tuple[str, ...]:
-    """Split a line into words; a double-quoted part is one word without its quotes."""
+    """Split a line into words at ASCII's white space; a double-quoted part is one word without its quotes."""
     return tuple(
         match.group(1) if match.group(1) is not None else match.group(0)
-        for match in re.finditer(r'"([^"]*)(?:"|$)|[^\s"]+', text)
+        for match in re.finditer(r'"([^"]*)(?:"|$)|[^\s"]+', text, re.ASCII)
     )
 
 
@@ -218,8 +218,10 @@ def _tree(pieces: list[_Line]) -> tuple[Statement, ...]:
                 raise ConfigError(piece.where, "'}' without a block to close")
             opener, block = openers.pop(), levels.pop()
             levels[-1].append(Statement(opener.words, opener.text, opener.where, tuple(block)))
+        elif words := split_words(piece.text):
+            levels[-1].append(Statement(words, piece.text, piece.where))
         else:
-            levels[-1].append(Statement(split_words(piece.text), piece.text, piece.where))
+            continue
         previous_opens = piece.text not in "{}"
     if openers:
         raise ConfigError(openers[-1].where, f"the block {openers[-1].text!r} is not closed by a '}}'")
