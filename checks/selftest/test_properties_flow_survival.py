@@ -126,6 +126,49 @@ class TestControls:
         assert found["continuity"].status is Status.LIMITATION
         assert found["reconnect"].status is Status.PASS
 
+    @pytest.mark.parametrize(
+        ("target", "breaks", "status"),
+        [
+            ("m1/master+m2/master", 2, Status.LIMITATION),
+            ("m1/master+m2/master", 3, Status.FAIL),
+            ("lb1/keepalived+m1/master", 2, Status.LIMITATION),
+            ("lb1/keepalived+m1/master", 3, Status.FAIL),
+        ],
+    )
+    def test_each_that_ends_may_end_it(self, target: str, breaks: int, status: Status) -> None:
+        lab = PoolLab()
+        lab.takes("lb1", 0.5, 2.05 if "lb1" in target else 6.0)
+        lab.fault("kill", target, 2.03)
+        if "lb1" in target:
+            lab.takes("lb2", 2.0 + DOWN_S, 6.0)
+        lab.exchanges(1.0, 2.0)
+        for step in range(breaks):
+            lab.exchange(2.1 + 0.2 * step, "reset")
+            lab.exchange(2.2 + 0.2 * step, member="m3", again=True)
+        lab.done(6.0)
+        assert judge(lab)["continuity"].status is status
+
+    @pytest.mark.parametrize("first", ["m1/master+m2/master", "m2/master"])
+    def test_nothing_is_promised_where_nobody_is_left_to_take_it(self, first: str) -> None:
+        """All at once, or m1 after m2; m3 was killed before."""
+        lab = PoolLab()
+        lab.takes("lb1", 0.5, 20.0)
+        lab.fault("host-crash", "m3", 0.6)
+        lab.exchanges(1.0, 2.0)
+        lab.add(1.5, "phase", name="recovered")
+        lab.fault("kill", first, 2.03)
+        if "m1" not in first:
+            lab.add(6.0, "phase", name="recovered")
+            lab.exchanges(2.1, 8.0)
+            lab.fault("kill", "m1/master", 8.03)
+        for step in range(22 if "m1" in first else 82, 150):
+            lab.exchange(step / 10, "refused")
+        lab.exchange(15.0, member="m1", again=True)
+        lab.done(20.0)
+        found = judge(lab)
+        assert found["continuity"].status is Status.LIMITATION
+        assert "reconnect" not in found
+
     def test_a_silent_end_between_two_exchanges_counts(self) -> None:
         lab = owned("kill", "m1/master")
         lab.exchange(2.1, member="m2", again=True)

@@ -120,9 +120,13 @@ def _judge(facts: Facts, fault: FaultSpan, stream: Stream) -> list[Verdict]:
     if owner is not None and _stood_in(facts, fault, stream, owner):
         # Its member dies, and the one that it has then is taken out with all others.
         moves = 2
+    if (pool := _pool(facts, fault, stream, owner)) is not None:
+        # Members that end one after the other may each have had it, before their balancer ends as well.
+        hit = [s for s in pool.servers if s.member in fault.nodes]
+        moves += len(hit) if owner in fault.nodes else max(len(hit) - 1, 0)
     status = Status.LIMITATION if len(seen) <= moves else Status.FAIL
     sentence = f"{count}: {cause}"
-    promised = bound if status is Status.FAIL else None
+    promised = Bound(0, moves, "breaks", cause) if status is Status.FAIL else None
     verdicts = [matter.verdict(status, sentence, len(seen), promised, _edges(seen))]
     return verdicts if promise is None else [*verdicts, _again(facts, fault, stream, seen, promise)]
 
@@ -163,11 +167,15 @@ def _cause(
     return _of_member(facts, fault, stream, owner)
 
 
+def _pool(facts: Facts, fault: FaultSpan, stream: Stream, owner: str | None) -> Pool | None:
+    """The pool that a connection belongs to when a fault comes."""
+    port = int(stream.target.rpartition(":")[2])
+    return None if owner is None else pool_at(facts, owner, port, fault.inject_ns)
+
+
 def _ipvs_pool(facts: Facts, fault: FaultSpan, stream: Stream, owner: str | None) -> Pool | None:
     """The pool that a connection belongs to, where its owner forwards packets."""
-    if owner is None:
-        return None
-    pool = pool_at(facts, owner, int(stream.target.rpartition(":")[2]), fault.inject_ns)
+    pool = _pool(facts, fault, stream, owner)
     return pool if pool is not None and pool.virtual is not None else None
 
 
@@ -201,13 +209,15 @@ def _of_member(
     if fault.fault == "drain":
         # HAProxy's management guide, 9.3 ("drain"); ipvsadm(8), --weight: a quiescent server.
         return "", None
-    pool = pool_at(facts, owner, int(stream.target.rpartition(":")[2]), fault.inject_ns)
+    pool = _pool(facts, fault, stream, owner)
     server = None if pool is None else pool.server(member)
     ill = None if server is None else ailment(facts, fault, server)
     if pool is None or server is None or ill is None:
         return None, None
     if ill.traffic is None and not (server.closes_sessions and ill.check is not None):
         return "", None
+    if not _others_serve(facts, pool, fault):
+        return f"a connection passed to {member} ends with it, and nobody is left to take its place", None
     if server.real is not None:
         return f"a connection passed to {member} ends with it", checkers.removal_by(list(ill.noticed))
     promise = None
@@ -215,6 +225,15 @@ def _of_member(
     if server.check is not None and ill.check is not None and not stays:
         promise = removal(server.check, ill.check, pool.spread_percent)
     return f"a connection passed to {member} ends with it", promise
+
+
+def _others_serve(facts: Facts, pool: Pool, fault: FaultSpan) -> bool:
+    """Whether somebody is left to pass a connection to, that neither this fault hits nor another."""
+    if pool.virtual is not None and pool.virtual.sorry_server is not None:
+        return True
+    acting = [f for f in facts.faults if f is fault or f.acts_at(fault.inject_ns)]
+    hit = {node for each in acting for node in each.nodes}
+    return any(s.weight and s.member not in hit for s in pool.servers)
 
 
 def _stood_in(facts: Facts, fault: FaultSpan, stream: Stream, owner: str) -> str:
