@@ -53,6 +53,15 @@ class TestWithoutAlpha:
     def test_one_that_stays_is_caught(self) -> None:
         assert judge(started())["taken out", "m1"].status is Status.FAIL
 
+    def test_one_of_weight_0_is_in_without_getting_any(self) -> None:
+        lab = DirectorLab(virtual_server(CHECK, lines="warmup 0", scheduler="wrr", weights={"m2": 0}))
+        lab.takes("lb1", 0.5, 12.0)
+        lab.add(3.0, "ipvs", node="lb1", service=SERVICE, change="add", scheduler="wrr")
+        for member in ("m1", "m2", "m3"):
+            lab.tabled(3.0, member=member, weight=0 if member == "m2" else 1)
+        lab.done(12.0)
+        assert not judge(lab)
+
     def test_one_that_is_well_and_late_is_caught(self) -> None:
         assert judge(started(out_s=1.0, in_s=1.5))["let in", "lb1,"].status is Status.FAIL
 

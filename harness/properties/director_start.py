@@ -128,6 +128,8 @@ def _ill(start: Start, server: Pooled, noticed: list[Noticing]) -> list[Verdict]
 
 
 def _well(start: Start, server: Pooled) -> list[Verdict]:
+    if not server.weight:
+        return []  # its weight in the table does not tell whether its checks let it in
     into = next((e for e in start.of(server) if e.change in ("add", "weight") and e.weight), None)
     bound = let_in_at_start(server.checkers)
     read = f"the table is read every {number(READ_S)} s"
