@@ -78,7 +78,9 @@ class TestControls:
 
     @pytest.mark.parametrize("priorities", [{"lb1": 150, "lb2": 50}, {"lb1": 100, "lb2": 90}])
     def test_of_two_that_were_down_the_lower_is_well_again_first(self, priorities: dict[str, int]) -> None:
-        assert judge(restarted(priorities))["none"].status is Status.PASS
+        lab = restarted(priorities)
+        assert judge(lab)["none"].status is Status.PASS
+        assert worst(judge_all(lab.timeline())) is not Status.FAIL
 
     def test_a_thawed_owner_and_its_replacement_overlap_no_longer_than_one_answer(self) -> None:
         lab = failover("freeze")

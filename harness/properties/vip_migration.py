@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from harness.bounds.bound import RESOLUTION_S, Bound, number
 from harness.bounds.vrrp import Speaker
-from harness.properties.facts import Facts, speaker_name
+from harness.properties.facts import Facts, FaultSpan, speaker_name
 from harness.properties.hearing import unpromised
 from harness.properties.matter import Matter
 from harness.properties.takeover import Takeover, takeovers
@@ -65,7 +65,7 @@ def _nothing_moves(takeover: Takeover, due: list[Takeover]) -> Verdict:
     matter = _matter(takeover)
     if first is None:
         return matter.verdict(Status.PASS, f"{router} stayed with {takeover.owner}: {why}", 0, bound)
-    by = next((other.fault for other in due if other.first is first), None)
+    by = next((other.fault for other in due if other.first is first), None) or _ended_by(takeover)
     if by is not None:
         sentence = f"{speaker_name(first)} announced {router}, as {by} had come before: {why}"
         return matter.verdict(Status.PASS, sentence, 0, bound)
@@ -73,6 +73,13 @@ def _nothing_moves(takeover: Takeover, due: list[Takeover]) -> Verdict:
     if late := _starved(takeover, first):
         return matter.verdict(Status.UNKNOWN, f"{sentence}, but {late}", None, bound, (first,))
     return matter.verdict(Status.FAIL, sentence, 1, bound, (first,))
+
+
+def _ended_by(takeover: Takeover) -> FaultSpan | None:
+    """The fault that had ended the owner when this one came, before anybody could take its place."""
+    facts, fault, router = takeover.facts, takeover.fault, takeover.router
+    others = (f for f in facts.faults if f is not fault and f.acts_at(fault.inject_ns))
+    return next((f for f in others if takeover.owner in facts.silenced_by(f, router)), None)
 
 
 def _starved(takeover: Takeover, first: Event) -> str:
