@@ -97,6 +97,24 @@ class TestControls:
             lab.attempt(at_s, None)
         assert worst(judge(lab).values()) is Status.PASS
 
+    @pytest.mark.parametrize(
+        ("fault", "back_s", "status"),
+        # fail_timeout 2 s, a second of Nginx's clock, a turn; of a black hole half a second to connect too.
+        [
+            ("backend-blackhole", 3.4, Status.PASS),
+            ("backend-blackhole", 3.7, Status.FAIL),
+            ("backend-refuse", 2.9, Status.PASS),
+            ("backend-refuse", 3.4, Status.FAIL),
+        ],
+    )
+    def test_nginx_may_give_up_an_attempt_after_the_healing(
+        self, fault: str, back_s: float, status: Status
+    ) -> None:
+        refused = fault == "backend-refuse"
+        ill_s = 0.0 if refused else 0.5
+        lab = removed(ill_s, fault, text=nginx(), proxy="nginx", healed_s=5.0, back_s=back_s)
+        assert judge(lab)["return"].status is status
+
     def test_flapping_within_fall_keeps_its_turn(self) -> None:
         lab = PoolLab(text=haproxy(CHECK.replace("fall 2", "fall 3")))
         lab.takes("lb1", 0.5, 12.0)

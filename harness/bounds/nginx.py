@@ -24,7 +24,7 @@ def removal(server: UpstreamServer, through: StreamServer, illness: Illness, tur
     """
     if illness not in ("refused", "black-hole") or server.max_fails == 0:
         return None
-    each = 0.0 if illness == "refused" else through.connect_timeout_ms / 1000
+    each = failing_s(through, illness)
     high = server.max_fails * turn_s + each
     source = (
         f"max_fails {server.max_fails}: so many connections, one every {number(turn_s)} s, must fail, each "
@@ -33,11 +33,21 @@ def removal(server: UpstreamServer, through: StreamServer, illness: Illness, tur
     return Bound(0.0, high, "s", source)
 
 
-def return_to_service(server: UpstreamServer, turn_s: float) -> Bound:
-    """From the moment a member that is left out is well again until it gets connections."""
+def failing_s(through: StreamServer, illness: Illness | None) -> float:
+    """How long an attempt at a member that is ill takes to fail."""
+    return through.connect_timeout_ms / 1000 if illness == "black-hole" else 0.0
+
+
+def return_to_service(server: UpstreamServer, under_way_s: float, turn_s: float) -> Bound:
+    """From the moment a member that is left out is well again until it gets connections.
+
+    `under_way_s` is how much later an attempt may fail that was made before (`failing_s`): a lost SYN
+    is sent anew after a second (RFC 6298, section 2), and a shorter proxy_connect_timeout ends first.
+    """
     left_out = server.fail_timeout_ms / 1000
+    late = f", which may come {number(under_way_s)} s after the healing" if under_way_s else ""
     source = (
-        f"left out for fail_timeout {number(left_out)} s from its last failure, in whole seconds, then "
+        f"left out for fail_timeout {number(left_out)} s from its last failure{late}, in whole seconds, then "
         "asked at its next turn"
     )
-    return Bound(0.0, left_out + CLOCK_S + turn_s, "s", source)
+    return Bound(0.0, under_way_s + left_out + CLOCK_S + turn_s, "s", source)

@@ -39,7 +39,7 @@ def passive_s(configs: Iterable[NginxConfig]) -> tuple[float, float]:
         longest = max((server.connect_timeout_ms for server in config.servers), default=0) / 1000
         for server in (server for group in config.upstreams for server in group.servers):
             gone = max(gone, longest + 1.0)
-            back = max(back, nginx.return_to_service(server, 1.0).high)
+            back = max(back, nginx.return_to_service(server, longest, 1.0).high)
     return gone, back
 
 

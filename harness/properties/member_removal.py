@@ -135,8 +135,9 @@ class MemberCase:
         illness = self.ailment.check
         if self.server.real is not None:
             return checkers.return_after(list(self.ailment.noticed))
-        if self.server.passive is not None:
-            return nginx.return_to_service(self.server.passive, self.turn_s)
+        if self.server.passive is not None and self.pool.through is not None:
+            under_way_s = nginx.failing_s(self.pool.through, illness)
+            return nginx.return_to_service(self.server.passive, under_way_s, self.turn_s)
         if illness is None or self.server.check is None:
             return None
         return haproxy.return_to_service(self.server.check, illness, self.pool.spread_percent)
