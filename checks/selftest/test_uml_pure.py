@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
 import socket
 import threading
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from checks.selftest.test_ipvs_table import HEAD, M1, M2, SERVICE
 from harness.errors import MissingCapability, TestbedError, UsageError
 from harness.kernel import features, ladder
 from harness.topology import Interface, NodeSpec, Segment, Topology
 from harness.uml.channel import Channel, frame, frames
 from harness.uml.command import Wire, command_line
+from harness.uml.news import News
 from harness.uml.process import GuestProcess
 
 
@@ -92,6 +96,19 @@ def test_a_listener_that_fails_leaves_nobody_waiting() -> None:
         channel.ask("read", "/etc/hosts")
     theirs.close()
     channel.close()
+
+
+def test_news_that_come_late_and_together_are_told_when_they_were(tmp_path: Path) -> None:
+    """The machine's clock is 7 s behind; a table of three members that lost one at once comes 1.5 s late."""
+    news = News("n", tmp_path, Future())
+    news.hear(7_000_000_000, "hello", [b"0"])
+    whole = HEAD + SERVICE + M1 + M2
+    for told_ns, text in ((2_000_000_000, whole), (2_950_000_000, HEAD + SERVICE + M2)):
+        news.hear(10_450_000_000, "file", [str(told_ns).encode(), b"/proc/net/ip_vs", text.encode()])
+    events = [json.loads(line) for line in os.read(news.events, 1 << 20).splitlines()]
+    news.end()
+    changes = [(e["t"], e["change"]) for e in events if e["kind"] == "ipvs"]
+    assert changes == [*[(9_000_000_000, "add")] * 3, (9_950_000_000, "del")]
 
 
 def test_a_refusal_is_the_error_that_python_would_have_raised() -> None:

@@ -123,7 +123,8 @@ def _ill(start: Start, server: Pooled, noticed: list[Noticing]) -> list[Verdict]
         return []
     read = f"the table is read every {number(READ_S)} s"
     bound = bound.wider(low=min(READ_S, bound.low), high=READ_S, why=read)
-    out = next((e for e in told if e.t > into[0].t and (e.change == "del" or not e.weight)), None)
+    after = told[told.index(into[0]) + 1 :]
+    out = next((e for e in after if e.change == "del" or not e.weight), None)
     return [_timed(start, server, out, bound, "taken out", "left its table")]
 
 

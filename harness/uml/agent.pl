@@ -378,7 +378,7 @@ sub do_watch {
     bind($news, pack('SSLL', $AF_NETLINK, 0, 0, $NEWS)) or return refuse($number, 'netlink');
     watch($news, sub {
         my $heard = recv($news, my $data, 1 << 17, 0);
-        defined $heard ? answer(0, 'news', $data) : answer(0, 'news', '');
+        answer(0, 'news', now(), defined $heard ? $data : '');
     });
     answer($number, 'ok');
 }
@@ -410,22 +410,24 @@ sub poll {
 
 sub look {
     my ($known) = @_;
-    my $text = '';
+    my ($text, $now) = ('', now());
     if (open(my $file, '<', $known->{path})) {
         1 while sysread($file, $text, $CHUNK, length $text);
     }
     return if defined $known->{text} && $text eq $known->{text};
     $known->{text} = $text;
-    answer(0, 'file', $known->{path}, $text);
+    answer(0, 'file', $now, $known->{path}, $text);
 }
 
-# CLOCK_MONOTONIC in seconds: clock_gettime(2)
-sub uptime {
+# CLOCK_MONOTONIC in nanoseconds: clock_gettime(2)
+sub now {
     my $now = pack('qq', 0, 0);
     syscall(228, 1, $now);
     my ($seconds, $nanoseconds) = unpack('qq', $now);
-    return $seconds + $nanoseconds / 1e9;
+    return $seconds * 1_000_000_000 + $nanoseconds;
 }
+
+sub uptime { return now() / 1e9; }
 
 # sync: an answer to this comes after all that had happened before.
 sub do_sync { my ($number) = @_; answer($number, 'ok'); }
@@ -461,7 +463,7 @@ $SIG{CHLD} = sub { local $!; syswrite($children_write, 'c'); };
 $SIG{PIPE} = 'IGNORE';
 watch($children, sub { sysread($children, my $all, 4096); reap(); });
 open_line();
-answer(0, 'hello');
+answer(0, 'hello', now());
 
 while (1) {
     my $wanted = '';

@@ -3,6 +3,9 @@
 One object lives from a boot to the machine's end.  It writes JSON Lines into a pipe, as an agent of ours
 does, and the recorder reads it like one.  A second thread hears of the carrier of the machine's links,
 which the machine's own driver cannot see.
+
+What a machine tells may come seconds late where processors are scarce, and all at once.  So it says by its
+own clock when it was; that runs as the host's, and how far apart they are the quickest of its words tells.
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ class News:
         self._ipvs = IpvsTable(self._out, node)
         self._telling = threading.Lock()
         self._held: list[tuple[int, str, list[bytes]]] | None = None
+        self._ahead_ns: int | None = None
         self._over, self._over_write = os.pipe()
         self._carrier_thread: threading.Thread | None = None
         self.heard = False
@@ -55,16 +59,24 @@ class News:
     def hear(self, now: int, kind: str, fields: list[bytes]) -> None:
         """What the agent says unasked."""
         if kind == "hello":
+            self._when(now, fields[0])
             self._hello.set_result(True)
         elif kind in ("news", "file"):
+            then = self._when(now, fields[0])
             with self._telling:
                 if self._held is not None:
-                    self._held.append((now, kind, fields))
+                    self._held.append((then, kind, fields[1:]))
                     return
-                self._take(now, kind, fields)
+                self._take(then, kind, fields[1:])
                 self._out.flush()
         elif kind == GONE and not self._hello.done():
             self._hello.set_result(False)
+
+    def _when(self, now: int, told: bytes) -> int:
+        """The moment (ns) on the host's clock that a machine speaks of, by its own (CLOCK_MONOTONIC)."""
+        ahead_ns = now - int(told)
+        self._ahead_ns = ahead_ns if self._ahead_ns is None else min(ahead_ns, self._ahead_ns)
+        return int(told) + self._ahead_ns
 
     def _take(self, now: int, kind: str, fields: list[bytes]) -> None:
         if kind == "file":
@@ -91,8 +103,8 @@ class News:
         self._kernel.take_dump(route)
         with self._telling:
             held, self._held = self._held, None
-            for now, kind, fields in held:
-                self._take(now, kind, fields)
+            for then, kind, fields in held:
+                self._take(then, kind, fields)
             self._out.flush()
 
     def listen(self, carrier: RouteSocket, on_change: Callable[[int, bool], None]) -> None:
