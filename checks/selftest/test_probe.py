@@ -82,10 +82,10 @@ def test_source_ports_go_in_a_circle(server: Server, start: StartProbe) -> None:
 
 
 def test_a_few_source_ports_come_again_and_again(server: Server, start: StartProbe) -> None:
-    """The server closes first, so none of them waits in TIME-WAIT."""
-    attempts = start(target(server, ports=3), rate=50).attempts(30)
+    """The server closes first, so none of them waits in TIME-WAIT; one that is in use still is left out."""
+    attempts = start(target(server, ports=3), rate=10).attempts(9)
     assert {attempt["result"] for attempt in attempts} == {"ok"}
-    seen = server.many(30, lambda event: event["kind"] == "access")
+    seen = server.many(9, lambda event: event["kind"] == "access")
     assert {int(event["peer"].rpartition(":")[2]) for event in seen} == {20001, 20002, 20003}
 
 
