@@ -25,14 +25,14 @@ _BY = {number: by for by, number in PASSED_BY.items()}
 def go_ahead() -> int:
     """Fork: the child returns, with where the front listens; the parent, the front, never returns."""
     listen, tell = os.pipe()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_PASSED_ON, signal.SIGCHLD, signal.SIGIO})
-    # The child unblocks none of these before it waits for them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_BY)
+    blocked = {*_PASSED_ON, *PASSED_BY, signal.SIGCHLD, signal.SIGIO}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     child = os.fork()
     if child:
         os.close(tell)
         _stay(child, listen)
     os.close(listen)
+    # What the front passes on stays blocked until the child waits for it.
     signal.pthread_sigmask(signal.SIG_SETMASK, {*mask, *PASSED_BY})
     return tell
 

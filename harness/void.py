@@ -84,9 +84,7 @@ def _run(item: pytest.Item, nextitem: pytest.Item | None, left: int) -> None:
             for one in reports:
                 item.ihook.pytest_runtest_logreport(report=one)
             _interact(item, call, report)
-        # Who stops with this test wants everything torn down with it.
-        needs = None if item.session.shouldfail or item.session.shouldstop else nextitem
-        call, report = _phase(item, "teardown", nextitem=needs)
+        call, report = _phase(item, "teardown", nextitem=coming(item, nextitem))
         if report.failed or not again(item):
             item.ihook.pytest_runtest_logreport(report=report)
             _interact(item, call, report)
@@ -94,6 +92,11 @@ def _run(item: pytest.Item, nextitem: pytest.Item | None, left: int) -> None:
         if hasattr(item, "_request"):
             item._request = False
             item.funcargs = None  # type: ignore[attr-defined]
+
+
+def coming(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.Item | None:
+    """The test whose needs outlast this one: none where the run stops here, and all is torn down with it."""
+    return None if item.session.shouldfail or item.session.shouldstop else nextitem
 
 
 def _phase(

@@ -44,6 +44,20 @@ def in_repository(labs: Labs, words: str) -> list[str]:
     return ["sh", "-c", f"cd {labs.folder}; {' '.join(_PYTEST)} {words}"]
 
 
+def without_terminal(labs: Labs, *words: str) -> subprocess.CompletedProcess[str]:
+    """pytest to its end, its output to pipes."""
+    return subprocess.run(
+        [*_PYTEST, *words],
+        cwd=labs.folder,
+        env=labs.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=ENDS_S,
+    )
+
+
 def artifacts(labs: Labs) -> Path:
     """The folder of the failed test."""
     (folder,) = (labs.folder / "artifacts").glob("*/*test_it")
@@ -89,16 +103,7 @@ def test_a_kept_lab_outlives_the_run_and_its_terminal(labs: Labs) -> None:
 
 def test_a_kept_lab_gives_pipes_back(labs: Labs) -> None:
     """As of `pytest --keep | tee log`: who reads them comes to their end while the lab is up."""
-    done = subprocess.run(
-        [*_PYTEST, "--keep"],
-        cwd=labs.folder,
-        env=labs.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=ENDS_S,
-    )
+    done = without_terminal(labs, "--keep")
     assert done.returncode == 1
     assert "vipdrill shell -n test_it NODE" in done.stdout
     assert labs.does("exec", "lb2", "--", "hostname") == "lb2\n"
@@ -107,16 +112,7 @@ def test_a_kept_lab_gives_pipes_back(labs: Labs) -> None:
 
 @pytest.mark.parametrize("words", [("--lab-on-failure",), ("--keep", "-n", "2")])
 def test_where_it_cannot_be_had_it_is_refused(labs: Labs, words: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        [*_PYTEST, *words],
-        cwd=labs.folder,
-        env=labs.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=ENDS_S,
-    )
+    done = without_terminal(labs, *words)
     assert done.returncode == 4
     assert f"vipdrill: {words[0]}" in done.stderr
     assert not (labs.folder / "failed").exists()

@@ -16,6 +16,7 @@ from harness.faults.target import Target, check, resolve
 
 if TYPE_CHECKING:
     from harness.nodes.base import Node
+    from harness.nodes.process import Process
     from harness.testbed import Testbed
     from harness.topology import Topology
 
@@ -149,6 +150,10 @@ class Fault:
     def _rebooted(self, target: Target) -> bool:
         """Whether the node has gone down since the fault began, whatever it did afterwards."""
         return self.testbed.node(target.node).init_pid != self._boots[target.node]
+
+    def _processes(self, targets: list[Target]) -> dict[Target, Process]:
+        """The processes aimed at, as they run now; raises UsageError for one that does not."""
+        return {target: self.testbed.process(target.node, target.service) for target in targets}
 
     def _up(self, target: Target) -> Node:
         """The target's node; raises UsageError while it is down."""

@@ -20,7 +20,7 @@ class _Ended(Fault):
     default_service = DEFAULT_SERVICE
 
     def _prepare(self, targets: list[Target]) -> None:
-        self._ending = {target: self.testbed.process(target.node, target.service) for target in targets}
+        self._ending = self._processes(targets)
 
     def _heal(self, target: Target) -> None:
         running = {process.name for process in self.testbed.processes_of(target.node)}
@@ -72,7 +72,7 @@ class Hang(Fault):
     ends_with_node = True
 
     def _prepare(self, targets: list[Target]) -> None:
-        self._hung = {target: self.testbed.process(target.node, target.service) for target in targets}
+        self._hung = self._processes(targets)
 
     def _act(self, target: Target) -> None:
         process = self._hung[target]

@@ -35,7 +35,7 @@ class Restart(Fault):
     )
 
     def _prepare(self, targets: list[Target]) -> None:
-        self._ending = {target: self.testbed.process(target.node, target.service) for target in targets}
+        self._ending = self._processes(targets)
 
     def _act(self, target: Target) -> None:
         process = self._ending[target]

@@ -330,10 +330,8 @@ def _tabled(case: MemberCase, promise: Bound) -> list[Verdict]:
 
 def _errors(case: MemberCase, promise: Bound) -> list[Verdict]:
     """What clients lose until then: no more than the member's share of what they ask."""
-    shares, costly = (
-        case.pool.without(case.out).shares,
-        [c for c in case.hit if c.ailment.traffic is not None],
-    )
+    shares = case.pool.without(case.out).shares
+    costly = [c for c in case.hit if c.ailment.traffic is not None]
     if case.pool.virtual is not None and case.pool.virtual.persistence_s:
         return []  # a client's whole share is its own member's
     if case.server.member not in shares or case.pool.algorithm not in _BY_TURNS:

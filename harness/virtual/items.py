@@ -24,6 +24,7 @@ from harness.turns import beside_others
 from harness.virtual import library
 from harness.virtual.guest import Guest
 from harness.virtual.init import EXCHANGE, FOLDER, SCRATCH, small_stacks
+from harness.void import coming
 
 MARK, REAL_MARK = "virtual_time", "real_time"
 _REPORTS = f"{EXCHANGE}/reports"
@@ -73,9 +74,7 @@ class Outside:
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report in _reports(item):
             hook.pytest_runtest_logreport(report=report)
-        # Who stops with this test wants everything torn down with it.
-        needs = None if item.session.shouldfail or item.session.shouldstop else nextitem
-        for report in _torn_down(item, needs):
+        for report in _torn_down(item, coming(item, nextitem)):
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
